@@ -18,7 +18,7 @@ lib_SRC    := lib/err.c lib/fmt.c
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))
-$(1)_FLAGS := -fsanitize=$$(or $$($(1)_SAN),$(UNIT_SAN)) -fno-sanitize-recover=all
+$(1)_FLAGS := -fsanitize=$$(or $$($(1)_SAN),$$(UNIT_SAN)) -fno-sanitize-recover=all
 $(BUILD)/unit/$(1).d/%.o: %.c
 	@mkdir -p $$(@D)
 	$(UNIT_CC) $(UNIT_CFLAGS) $$($(1)_FLAGS) $$($(1)_CFLAGS) -c $$< -o $$@

@@ -1,0 +1,74 @@
+/*
+ * The one struct that passes from boot/ to hv/. boot/ fills it before ExitBootServices and jumps to
+ * hv_main(); nothing else is shared by the two. All pointers are physical addresses, identity mapped.
+ */
+#ifndef BOOT_HANDOVER_H
+#define BOOT_HANDOVER_H
+
+#include "boot/config.h"
+#include "lib/base.h"
+
+#define BOOT_MAX_RANGES 256
+#define BOOT_MAX_CPUS   1024
+#define BOOT_MAX_IMAGES 64
+#define BOOT_NAME_MAX   64 /* with its terminator */
+
+/* Usable RAM: page aligned, ascending, not overlapping, without anything that this struct names. */
+struct boot_range {
+	uint64_t base;
+	uint64_t size;
+};
+
+/* A file of \creel\images\, whole, in memory that is in no boot_range. */
+struct boot_image {
+	char name[BOOT_NAME_MAX];
+	const uint8_t *data;
+	uint64_t size;
+};
+
+/* Linear frame buffer with 32 bits a pixel; base is 0 where there is none. */
+struct boot_framebuffer {
+	uint64_t base;
+	uint32_t width, height;
+	uint32_t stride; /* pixels a line */
+	bool bgr;        /* blue in the low byte, as most have it */
+};
+
+/* A part of our own image with one set of permissions; page aligned. */
+struct boot_section {
+	uint64_t base;
+	uint64_t size;
+};
+
+struct boot_info {
+	struct boot_range ranges[BOOT_MAX_RANGES];
+	unsigned range_count;
+	uint64_t ram_top; /* first address above all RAM, used or not */
+
+	struct boot_section text, rodata, data; /* data holds .data and .bss */
+
+	uint64_t rsdp; /* ACPI root pointer, 0 where the firmware has none */
+
+	/* Local APIC ids of all enabled processors, the boot processor first, by MP Services.
+	 * Empty where the firmware has no such protocol: then the MADT tells. */
+	uint32_t cpu_apic_ids[BOOT_MAX_CPUS];
+	unsigned cpu_count;
+
+	uint64_t trampoline; /* one free page below 1 MiB for starting processors */
+
+	struct boot_framebuffer framebuffer;
+	struct boot_image images[BOOT_MAX_IMAGES];
+	unsigned image_count;
+	struct boot_config config;
+
+	/* 64 bytes of the firmware's generator (EFI_RNG_PROTOCOL), or entropy_size 0. */
+	uint8_t entropy[64];
+	unsigned entropy_size;
+
+	uint64_t tsc_at_entry;
+};
+
+/* hv/main.c. Runs on a stack of its own, interrupts off, boot services gone; never returns. */
+NORETURN void hv_main(struct boot_info *info);
+
+#endif
