@@ -1,0 +1,90 @@
+/*
+ * PCI configuration space of segment 0 by the ports 0xCF8 and 0xCFC, at boot and by one core only:
+ * the port pair has no lock. Whatever a function claims about itself is checked before it is used.
+ *
+ * Sources: PCI Local Bus Specification 3.0, "Configuration Space" and "Message Signaled Interrupts";
+ * PCI Bus Power Management Interface Specification 1.2; PCI-to-PCI Bridge Architecture 1.2.
+ */
+#ifndef DRIVERS_PCI_H
+#define DRIVERS_PCI_H
+
+#include "drivers/driver.h"
+#include "lib/base.h"
+
+#define PCI_CAP_MSI    0x05
+#define PCI_CAP_VENDOR 0x09
+#define PCI_CAP_MSIX   0x11
+
+struct pci_function {
+	uint8_t bus, device, function;
+	uint16_t vendor_id, device_id;
+	uint8_t class, subclass;
+	uint8_t header_type; /* without the multifunction bit */
+};
+
+#define PCI_BAR_COUNT 6
+
+struct pci_bar {
+	uint64_t base;
+	uint64_t size; /* a power of two */
+	bool is_io;
+};
+
+/*
+ * Call `visit` for every function on every bus until it returns other than 0, which is returned;
+ * 0 when all have been seen.
+ */
+int pci_walk(int (*visit)(void *ctx, const struct pci_function *f), void *ctx);
+
+/* Configuration registers; `offset` is a multiple of 4 below 256. */
+uint32_t pci_read(const struct pci_function *f, unsigned offset);
+void pci_write(const struct pci_function *f, unsigned offset, uint32_t value);
+
+/*
+ * Switch bus mastering off on every function of the machine, and on every bridge: what firmware left
+ * running (network boot, USB, graphics) must not write into memory that is ours now. pci_enable()
+ * switches it on again for what we drive.
+ */
+void pci_quiesce(const struct driver_env *env);
+
+/*
+ * Wake the function (power state D0), decode its memory, let it master the bus, and let all bridges
+ * between it and the root pass its requests on. pci_disable() takes mastering from the function.
+ * Returns 0 or ERR_IO when it does not do as told.
+ */
+int pci_enable(const struct driver_env *env, const struct pci_function *f);
+void pci_disable(const struct pci_function *f);
+
+/*
+ * Where base address register `index` puts its window and how big that is. Decoding is off for the
+ * moment of sizing, so that is to be asked before the device runs. Returns 0, ERR_NOENT when there is
+ * no such register or firmware gave it no address, ERR_INVALID when it contradicts itself.
+ */
+int pci_bar(const struct pci_function *f, unsigned index, struct pci_bar *bar);
+
+/* Map `size` bytes at `offset` of a memory BAR, which must hold them. NULL when it can't be. */
+void *pci_map_bar(const struct driver_env *env, const struct pci_function *f, unsigned index,
+	uint64_t offset, uint64_t size);
+
+/* A walk along the capability list, cut off after as many as fit: a list may run in a circle. */
+struct pci_capabilities {
+	uint8_t next;
+	uint8_t left;
+};
+
+struct pci_capabilities pci_capabilities(const struct pci_function *f);
+
+/* The offset of the next capability with this id, 0 when there is none. */
+uint8_t pci_capability_next(const struct pci_function *f, struct pci_capabilities *walk, uint8_t id);
+
+/* Route the function's one interrupt by MSI. ERR_UNSUPPORTED when it has none. */
+int pci_msi_enable(const struct pci_function *f, uint64_t address, uint32_t data);
+
+/*
+ * Switch MSI-X on with entry 0 carrying this message and all others masked. ERR_UNSUPPORTED when the
+ * function has none, ERR_INVALID when its table lies outside its BAR.
+ */
+int pci_msix_enable(const struct driver_env *env, const struct pci_function *f, uint64_t address,
+	uint32_t data);
+
+#endif
