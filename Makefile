@@ -4,6 +4,88 @@ BUILD := build
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 
+all: appliance
+
+# ---- the appliance: one EFI binary ---------------------------------------------------------------
+# Explicit lists; a new file is added to the list of its folder.
+
+BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c boot/firmware.c \
+	boot/memmap.c boot/memory.c
+LIB_SRC := lib/err.c lib/fmt.c lib/string.c
+HV_SRC := hv/main.c hv/symbols.c
+HV_VMX_SRC :=
+HV_SVM_SRC :=
+DRIVERS_SRC :=
+NET_SRC :=
+MGMT_SRC :=
+
+APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
+	$(NET_SRC) $(MGMT_SRC)
+APPLIANCE_OBJ := $(patsubst %,$(BUILD)/creel.d/%.o,$(basename $(APPLIANCE_SRC)))
+
+CC      := gcc
+LD      := ld
+NM      := nm
+OBJCOPY := objcopy
+
+# No path of the machine that builds gets into the image.
+CFLAGS := -std=gnu11 -O2 -g -I. $(WARN) -ffreestanding -fpie -fvisibility=hidden -fshort-wchar \
+	-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-omit-frame-pointer \
+	-fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)=. -MMD -MP
+EFI_CFLAGS := -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -DGNU_EFI_USE_MS_ABI
+
+# The compiler must not turn memcpy's loop into a call of memcpy.
+ifneq ($(findstring clang,$(shell $(CC) --version)),)
+NO_LOOP_CALLS := -fno-builtin
+else
+NO_LOOP_CALLS := -fno-tree-loop-distribute-patterns
+endif
+
+# -z text: no relocation in code or other read-only pages but those that crt0 applies.
+LDFLAGS := -nostdlib -pie --no-dynamic-linker -Bsymbolic -z text -z noexecstack -z norelro \
+	--build-id=none -T boot/efi.lds
+EFI_START := /usr/lib/crt0-efi-x86_64.o
+EFI_LIBS  := -L/usr/lib -lgnuefi
+
+appliance: $(BUILD)/BOOTX64.EFI
+
+$(BUILD)/creel.d/boot/%.o: CFLAGS += $(EFI_CFLAGS)
+$(BUILD)/creel.d/lib/string.o: CFLAGS += $(NO_LOOP_CALLS)
+
+$(BUILD)/creel.d/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c $< -o $@
+
+$(BUILD)/creel.d/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c $< -o $@
+
+# Linked twice: the names and addresses of the first pass become the symbol table of the second,
+# which must find every function where the first had it.
+$(BUILD)/creel.d/symtab0.S: boot/symtab.awk
+	@mkdir -p $(@D)
+	awk -f boot/symtab.awk </dev/null >$@
+
+$(BUILD)/creel.d/pass1.elf: $(BUILD)/creel.d/symtab0.o $(APPLIANCE_OBJ) boot/efi.lds
+	$(LD) $(LDFLAGS) $(EFI_START) $(APPLIANCE_OBJ) $< $(EFI_LIBS) -o $@
+
+$(BUILD)/creel.d/symtab.S: $(BUILD)/creel.d/pass1.elf boot/symtab.awk
+	$(NM) -n $< | awk -f boot/symtab.awk >$@
+
+$(BUILD)/creel.elf: $(BUILD)/creel.d/symtab.o $(APPLIANCE_OBJ) boot/efi.lds
+	$(LD) $(LDFLAGS) $(EFI_START) $(APPLIANCE_OBJ) $< $(EFI_LIBS) -o $@
+	@$(NM) -n $(BUILD)/creel.d/pass1.elf | grep -i ' t ' >$(BUILD)/creel.d/pass1.nm
+	@$(NM) -n $@ | grep -i ' t ' | cmp - $(BUILD)/creel.d/pass1.nm
+
+$(BUILD)/creel.d/%.o: $(BUILD)/creel.d/%.S
+	$(CC) $(CFLAGS) -c $< -o $@
+
+$(BUILD)/BOOTX64.EFI: $(BUILD)/creel.elf
+	$(OBJCOPY) -j .text -j .rodata -j .reloc -j .relro -j .dynamic -j .rela -j .data -j .bss \
+		--target efi-app-x86_64 --subsystem=10 $< $@
+
+-include $(APPLIANCE_OBJ:.o=.d)
+
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
 # A test NAME is tests/unit/NAME_test.c with the sources in NAME_SRC; NAME_SAN picks a sanitizer
 # other than address,undefined.
@@ -34,4 +116,4 @@ unit: $(addprefix $(BUILD)/unit/,$(UNIT_TESTS))
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: unit clean
+.PHONY: all appliance unit clean

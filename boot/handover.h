@@ -46,6 +46,12 @@ struct boot_info {
 	uint64_t ram_top; /* first address above all RAM, used or not */
 
 	struct boot_section text, rodata, data; /* data holds .data and .bss */
+	uint64_t stack_guard; /* the page below the stack that hv_main runs on, in data; unmap it */
+
+	/* Zeroed memory in no range, for the first page tables. Until hv/ has loaded CR3, GDT and IDT
+	 * of its own it runs on the firmware's, which lie somewhere in the ranges: write nothing
+	 * there before. */
+	struct boot_section scratch;
 
 	uint64_t rsdp; /* ACPI root pointer, 0 where the firmware has none */
 
