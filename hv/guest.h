@@ -41,7 +41,6 @@ enum guest_stop {
 	STOP_CLIENT = 9,        /* PAUSED by a client */
 	STOP_MEMORY_LIMIT = 10, /* PAUSED: its budget, or one above it, has no page left */
 	STOP_HOST_RESERVE = 11, /* PAUSED: the host is at its reserve */
-	STOP_FORBIDDEN_LOOP = 12, /* exceptions that never end in their delivery */
 };
 
 enum guest_stream { STREAM_IN = 0, STREAM_OUT = 1, STREAM_ERR = 2, STREAM_COUNT = 3 };
