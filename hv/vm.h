@@ -146,8 +146,10 @@ struct vm_ops {
 	 * everything that is missing, and what to do about it; 0 and *caps otherwise. */
 	int (*probe)(struct vm_caps *caps, char *why, size_t why_size);
 
-	/* Switch virtualisation on, on this core; allocate what it needs (core->vm). */
-	int (*core_start)(struct core *core);
+	/* Switch virtualisation on, on this core; allocate what it needs (core->vm) as FRAME_HOST. The
+	 * core's descriptor tables, TR and GS base are in place and stay as they are from here on.
+	 * Errors are those of frame_alloc(), and ERR_UNSUPPORTED when this core refuses. */
+	int (*core_start)(struct core *core, struct frame_pool *pool) MUST_CHECK;
 
 	/* Make `vcpu` the one that the control block holds. The core has none loaded. */
 	void (*load)(struct core *core, struct vcpu *vcpu);
