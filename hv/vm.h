@@ -92,7 +92,9 @@ enum vm_exit_kind {
 
 enum vm_forbidden {
 	FORBIDDEN_STRING_IO, FORBIDDEN_VMX, FORBIDDEN_SVM, FORBIDDEN_HYPERCALL_INSTRUCTION,
-	FORBIDDEN_MONITOR, FORBIDDEN_TASK_SWITCH, FORBIDDEN_PMC, FORBIDDEN_OTHER,
+	FORBIDDEN_MONITOR, FORBIDDEN_TASK_SWITCH, FORBIDDEN_PMC,
+	FORBIDDEN_CACHE, /* INVD, WBINVD: may be skipped instead, caches are coherent */
+	FORBIDDEN_OTHER,
 };
 
 struct vm_exit {
@@ -137,6 +139,11 @@ struct vm_caps {
 /*
  * One backend. All calls are made on the core that is passed, with interrupts off. The verbs stand in
  * this order in both backends.
+ *
+ * What no verb reaches while a vCPU is loaded (EFER, PAT, XCR0, XSS, ...) is changed by store(), a
+ * write to struct vcpu, and load(): such changes are rare. load() leaves XCR0, XSS, TSC_AUX and
+ * DR0-3 with the guest's values in the processor, and host code runs so; store() reads back what the
+ * guest can change without an exit.
  */
 struct vm_ops {
 	const char *name; /* "VT-x" or "AMD-V" */
