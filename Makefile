@@ -12,7 +12,7 @@ all: appliance
 BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c boot/firmware.c \
 	boot/memmap.c boot/memory.c
 LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
-HV_SRC := hv/main.c hv/symbols.c
+HV_SRC := hv/main.c hv/elf.c hv/symbols.c
 HV_VMX_SRC :=
 HV_SVM_SRC :=
 DRIVERS_SRC :=
@@ -94,9 +94,10 @@ UNIT_CC     := clang
 UNIT_SAN    := address,undefined
 UNIT_CFLAGS := -std=gnu11 -g -O1 -I. $(WARN) -fno-omit-frame-pointer -MMD -MP
 
-UNIT_TESTS := lib heap
+UNIT_TESTS := lib heap elf
 lib_SRC    := lib/err.c lib/fmt.c
 heap_SRC   := lib/heap.c
+elf_SRC    := hv/elf.c lib/fmt.c
 
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
