@@ -5,6 +5,10 @@
  * waits in quarantine until every core has dropped the translations it may hold through it (hv/tlb.h
  * tells the epochs), then it may be allocated again: zeroed, or wholly overwritten by its new owner.
  *
+ * Each core has a small cache of free frames and an open batch of freed ones; behind them is a shared
+ * pool under one lock, taken once for FRAME_BATCH frames. RAM that was never used is handed out last,
+ * in order of address, and not touched before. `core` is always the index of the calling core.
+ *
  * Pure: the pool is memory handed to frame_pool_init(), and physical addresses are offsets from
  * pool->base, which is 0 on the machine and an arena in the host's tests.
  */
@@ -12,8 +16,10 @@
 #define HV_FRAME_H
 
 #include "hv/budget.h"
+#include "hv/tlb.h"
 #include "lib/base.h"
 #include "lib/err.h"
+#include "lib/spinlock.h"
 
 typedef uint64_t hpa_t; /* host physical address */
 
@@ -33,33 +39,164 @@ enum frame_fill {
 	FRAME_OVERWRITE /* old bytes: the caller overwrites all 4096 before anyone else can see them */
 };
 
-struct frame_pool;
+#define FRAME_BATCH            64      /* frames moved between a core and the shared pool at once */
+#define FRAME_QUARANTINE_BATCH 1024    /* frames freed on a core before it ends an epoch */
+#define FRAME_QUARANTINE_SLOTS 16
+#define FRAME_ZERO_TARGET      4096    /* frame_zero_some() keeps at most this many ready */
+#define FRAME_MAX_RANGES       256
+#define FRAME_MAX_CORES        0x8000u
+/* A count that has got here grows no more. The rest of the 32 bits is for cores that have looked at
+ * the count and not yet raised it, one step each: so it never wraps. */
+#define FRAME_REFS_MAX         (UINT32_MAX - FRAME_MAX_CORES)
+
+#define FRAME_KIND_BITS 4
+#define FRAME_KIND_MASK ((1u << FRAME_KIND_BITS) - 1)
+
+/* Not initialised before the frame is first allocated. */
+struct frame {
+	uint32_t refs; /* atomic; in a free frame, the number of the next one of its list (0: the last) */
+	uint32_t tag;  /* kind, and the account's index << FRAME_KIND_BITS */
+};
+
+/* Frames linked through their records, by number (address >> PAGE_SHIFT). */
+struct frame_list {
+	uint32_t head, tail;
+	uint64_t count;
+};
+
+/* A run of RAM that was never handed out. */
+struct frame_range {
+	hpa_t base;
+	uint64_t size;
+};
+
+struct frame_core {
+	struct frame_list dirty, zeroed; /* ready, at most FRAME_BATCH each */
+	struct frame_list freed;         /* the open batch of the quarantine */
+	uint32_t credit_tag;             /* freed frames not yet credited, all of this tag */
+	uint32_t credit_count;
+	int64_t used[FRAME_KINDS]; /* allocated less freed here; written by this core only */
+	uint64_t waiting;          /* frames in `freed`, for the statistics */
+} ALIGNED(64);
+
+struct frame_quarantine {
+	struct frame_list list;
+	uint64_t epoch; /* all of them were freed before it ended */
+};
+
+struct gmem_host;
+
+struct frame_pool {
+	uint8_t *base;
+	struct frame *records; /* by frame number */
+	struct frame_core *cores;
+	struct tlb_host *tlb;
+	struct ledger ledger;
+	struct gmem_host *gmem; /* hv/gmem.c */
+	uint64_t total;         /* frames under management */
+	unsigned max_cores;
+
+	/* Asks a core to leave its guest soon, and run tlb_enter() or tlb_promise(). May be NULL. */
+	void (*kick)(void *context, unsigned core);
+	void *kick_context;
+
+	struct spinlock lock; /* covers all below */
+	struct frame_list dirty, zeroed;
+	struct frame_quarantine quarantine[FRAME_QUARANTINE_SLOTS]; /* a ring, oldest first */
+	unsigned quarantine_first, quarantine_used;
+	uint64_t quarantined;
+	struct frame_range ranges[FRAME_MAX_RANGES];
+	unsigned range_first, range_count;
+	uint64_t untouched; /* frames in ranges[] */
+	uint64_t reserve;
+};
+
+struct frame_stats {
+	uint64_t total;
+	uint64_t used[FRAME_KINDS]; /* [FRAME_FREE]: free, caches of all cores included */
+	uint64_t quarantined;
+	uint64_t zeroed;
+	uint64_t reserve;
+};
+
+/*
+ * `ranges` is usable RAM, page aligned, ascending, not overlapping; the records, the per-core state
+ * and the ledger's table are taken out of it. Address 0 is never handed out. `reserve` frames are kept
+ * for FRAME_HOST. `tlb` is ready and has `max_cores` cores. ERR_INVALID: a bad range; ERR_NOMEM: too
+ * little.
+ */
+int frame_pool_init(struct frame_pool *pool, void *base, const struct frame_range *ranges,
+	unsigned range_count, unsigned max_cores, uint64_t reserve, struct tlb_host *tlb) MUST_CHECK;
 
 /*
  * Allocate one frame with reference count 1, charged to `account` (NULL: the host's own).
- * `core` picks the cache of free frames, `node` the NUMA node to prefer.
+ * `core` picks the cache of free frames, `node` the NUMA node to prefer (one pool so far).
  * Returns 0 and the address in *out, or
- *   ERR_LIMIT  a budget above `account` is used up: budget_exceeded(account) tells which,
+ *   ERR_LIMIT  a budget above `account` is used up: budget_exceeded(account->budget) tells which,
  *   ERR_NOMEM  free memory is at the reserve (frames of FRAME_HOST kind may go below it),
- *   ERR_AGAIN  frames are only in quarantine: a flush of all cores was requested, retry.
+ *   ERR_AGAIN  frames are only in quarantine, for other cores: a flush was requested, retry.
  */
 int frame_alloc(struct frame_pool *pool, unsigned core, unsigned node, enum frame_kind kind,
 	struct account *account, enum frame_fill fill, hpa_t *out) MUST_CHECK;
 
+/*
+ * `count` adjacent zeroed frames of FRAME_HOST kind, aligned to `align` bytes (a power of two, at least
+ * a page), from RAM that was never used: for start-up. They are never freed. ERR_NOMEM when no run is
+ * long enough.
+ */
+int frame_alloc_contiguous(struct frame_pool *pool, uint64_t count, uint64_t align,
+	hpa_t *out) MUST_CHECK;
+
+/* Zero up to `max` free frames for later; returns how many were. For idle cores. */
+unsigned frame_zero_some(struct frame_pool *pool, unsigned core, unsigned max);
+
+/* Give what this core caches to the shared pool, and end the epoch if it holds freed frames. For a
+ * core that goes idle. */
+void frame_core_drain(struct frame_pool *pool, unsigned core);
+
+void frame_pool_stats(struct frame_pool *pool, struct frame_stats *out);
+uint64_t frame_pool_free(struct frame_pool *pool);
+
 /* The frame's bytes. */
-static inline void *frame_ptr(const struct frame_pool *pool, hpa_t hpa);
+static inline void *frame_ptr(const struct frame_pool *pool, hpa_t hpa)
+{
+	return pool->base + hpa;
+}
+
+static inline struct frame *frame_record(const struct frame_pool *pool, hpa_t hpa)
+{
+	return &pool->records[hpa >> PAGE_SHIFT];
+}
 
 /* Take one more reference. ERR_LIMIT when the count would overflow; then nothing has changed. */
-static inline int frame_get(struct frame_pool *pool, hpa_t hpa) MUST_CHECK;
+static inline int MUST_CHECK frame_get(struct frame_pool *pool, hpa_t hpa)
+{
+	uint32_t *refs = &frame_record(pool, hpa)->refs;
+
+	if (UNLIKELY(__atomic_load_n(refs, __ATOMIC_RELAXED) >= FRAME_REFS_MAX))
+		return ERR_LIMIT;
+	__atomic_fetch_add(refs, 1, __ATOMIC_RELAXED);
+	return 0;
+}
 
 /* The count, with acquire order: 1 means that the caller's reference is the only one. */
-static inline uint32_t frame_refs(const struct frame_pool *pool, hpa_t hpa);
+static inline uint32_t frame_refs(const struct frame_pool *pool, hpa_t hpa)
+{
+	return __atomic_load_n(&frame_record(pool, hpa)->refs, __ATOMIC_ACQUIRE);
+}
 
 /* Drop one reference, with release order. True when it was the last: then the caller calls
  * frame_free(), after it has dropped what a table's entries refer to. */
-static inline bool frame_put(struct frame_pool *pool, hpa_t hpa) MUST_CHECK;
+static inline bool MUST_CHECK frame_put(struct frame_pool *pool, hpa_t hpa)
+{
+	return __atomic_sub_fetch(&frame_record(pool, hpa)->refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
 
 /* Give a frame without references back: its account is credited, it goes into quarantine. */
 void frame_free(struct frame_pool *pool, unsigned core, hpa_t hpa);
+
+/* The same for many: credits are gathered until frame_settle(), which the caller must call soon. */
+void frame_free_later(struct frame_pool *pool, unsigned core, hpa_t hpa);
+void frame_settle(struct frame_pool *pool, unsigned core);
 
 #endif
