@@ -87,17 +87,27 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/creel.elf
 -include $(APPLIANCE_OBJ:.o=.d)
 
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
-# A test NAME is tests/unit/NAME_test.c with the sources in NAME_SRC; NAME_SAN picks a sanitizer
-# other than address,undefined.
+# A test NAME is added to UNIT_TESTS and is tests/unit/NAME_test.c with the sources in NAME_SRC;
+# NAME_SAN picks a sanitizer other than address,undefined.
 
 UNIT_CC     := clang
 UNIT_SAN    := address,undefined
 UNIT_CFLAGS := -std=gnu11 -g -O1 -I. $(WARN) -fno-omit-frame-pointer -MMD -MP
 
-UNIT_TESTS := lib heap elf
+UNIT_TESTS += lib
 lib_SRC    := lib/err.c lib/fmt.c
-heap_SRC   := lib/heap.c
-elf_SRC    := hv/elf.c lib/fmt.c
+
+UNIT_TESTS += heap
+heap_SRC := lib/heap.c
+
+UNIT_TESTS += elf
+elf_SRC := hv/elf.c lib/fmt.c
+
+UNIT_TESTS += config
+config_SRC := boot/config.c lib/err.c lib/fmt.c
+
+UNIT_TESTS += memmap
+memmap_SRC := boot/memmap.c
 
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
@@ -115,7 +125,34 @@ $(foreach t,$(UNIT_TESTS),$(eval $(call unit_test,$(t))))
 unit: $(addprefix $(BUILD)/unit/,$(UNIT_TESTS))
 	@set -e; for t in $^; do $$t; done
 
+# ---- fuzzers: tests/fuzz/NAME_fuzz.c with the sources in NAME_fuzz_SRC, FUZZ_SECONDS each ---------
+
+FUZZ_SECONDS ?= 20
+
+FUZZERS += config
+config_fuzz_SRC := boot/config.c lib/err.c lib/fmt.c
+
+define fuzzer
+$(1)_fuzz_OBJ := $$(patsubst %.c,$(BUILD)/fuzz/$(1).d/%.o,tests/fuzz/$(1)_fuzz.c $$($(1)_fuzz_SRC))
+$(BUILD)/fuzz/$(1).d/%.o: %.c
+	@mkdir -p $$(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) -fsanitize=fuzzer-no-link,$(UNIT_SAN) -fno-sanitize-recover=all -c $$< -o $$@
+$(BUILD)/fuzz/$(1): $$($(1)_fuzz_OBJ)
+	$(UNIT_CC) -fsanitize=fuzzer,$(UNIT_SAN) $$^ -o $$@
+-include $$($(1)_fuzz_OBJ:.o=.d)
+endef
+$(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
+
+# Finds grow in build/fuzz/NAME.corpus; a crash is written beside it and is the failure.
+fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+	@set -e; for f in $^; do \
+		mkdir -p $$f.corpus; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=5 -artifact_prefix=$$f- -print_final_stats=1 \
+			$$f.corpus >$$f.log 2>&1 || { tail -30 $$f.log; echo "FAIL fuzz_$$(basename $$f)"; exit 1; }; \
+		echo "ok fuzz_$$(basename $$f) ($$(sed -n 's/.*number_of_executed_units: *//p' $$f.log) runs)"; \
+	done
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all appliance unit clean
+.PHONY: all appliance unit fuzz clean

@@ -28,6 +28,8 @@ struct boot_config {
 	uint64_t max_memory;            /* memory = SIZE, bytes of RAM to use; 0: all */
 	uint64_t reserve;               /* reserve = SIZE, bytes never given to guests; 0: our choice */
 	bool smt;                       /* smt = on: guests on every hardware thread */
+
+	bool debug_wait; /* debug-wait = yes: the loader stops until a debugger lets it go on */
 };
 
 /* The values that an empty file gives. */

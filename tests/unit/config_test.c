@@ -1,0 +1,163 @@
+#include "test.h"
+
+#include "boot/config.h"
+#include "lib/err.h"
+
+static struct boot_config config;
+static char error[CONFIG_ERROR_MAX];
+
+static int parse(const char *text)
+{
+	error[0] = '\0';
+	return config_parse(&config, text, strlen(text), error);
+}
+
+#define REFUSES(text, why)                                                                         \
+	do {                                                                                       \
+		CHECK_EQ(parse(text), ERR_INVALID);                                                \
+		CHECK_STR(error, why);                                                             \
+	} while (0)
+
+TEST(config_empty_gives_the_defaults)
+{
+	CHECK_EQ(parse(""), 0);
+	CHECK(config.serial_console && config.screen_console);
+	CHECK_EQ(config.log_level, LOG_INFO);
+	CHECK(config.dhcp);
+	CHECK_EQ(config.port, 7117);
+	CHECK(!config.insecure_plain && !config.smt && !config.debug_wait);
+	CHECK_EQ(config.max_cores, 0);
+	CHECK_EQ(config.max_memory, 0);
+	CHECK_EQ(config.reserve, 0);
+}
+
+TEST(config_every_key)
+{
+	CHECK_EQ(parse("console = serial\nlog = debug\naddress = 10.1.2.3/24\ngateway=10.1.2.1\n"
+		       "dns = 9.9.9.9\nport = 65535\ninsecure-plain = yes\ncores = 4\n"
+		       "memory = 2G\nreserve = 64M\nsmt = on\ndebug-wait = yes\n"),
+			0);
+	CHECK(config.serial_console && !config.screen_console);
+	CHECK_EQ(config.log_level, LOG_DEBUG);
+	CHECK(!config.dhcp);
+	CHECK_EQ(config.address, 0x0a010203);
+	CHECK_EQ(config.netmask, 0xffffff00);
+	CHECK_EQ(config.gateway, 0x0a010201);
+	CHECK_EQ(config.dns, 0x09090909);
+	CHECK_EQ(config.port, 65535);
+	CHECK(config.insecure_plain && config.smt && config.debug_wait);
+	CHECK_EQ(config.max_cores, 4);
+	CHECK_EQ(config.max_memory, 2 * GIB);
+	CHECK_EQ(config.reserve, 64 * MIB);
+}
+
+TEST(config_layout_is_free)
+{
+	CHECK_EQ(parse("\xef\xbb\xbf# a comment\r\n\r\n \t port=80 # why not\r\n#\nsmt =  on"), 0);
+	CHECK_EQ(config.port, 80);
+	CHECK(config.smt);
+}
+
+TEST(config_console_choices)
+{
+	CHECK_EQ(parse("console = both"), 0);
+	CHECK(config.serial_console && config.screen_console);
+	CHECK_EQ(parse("console = screen"), 0);
+	CHECK(!config.serial_console && config.screen_console);
+	CHECK_EQ(parse("console = none"), 0);
+	CHECK(!config.serial_console && !config.screen_console);
+}
+
+TEST(config_errors_name_line_key_value_and_remedy)
+{
+	REFUSES("# first\n\nport = 0\n", "line 3: port = \"0\": write 1 to 65535");
+	REFUSES("log = loud", "line 1: log = \"loud\": write error, warn, info or debug");
+	REFUSES("port = 80\nsmt = on\nport = 80",
+			"line 3: port is set a second time; keep one");
+	REFUSES("hello", "line 1: \"hello\": write key = value");
+	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns port "
+		       "insecure-plain cores memory reserve smt debug-wait");
+	REFUSES("smt =", "line 1: smt = \"\": write on or off");
+}
+
+TEST(config_errors_show_no_control_characters)
+{
+	REFUSES("smt = \x1b[2J\x01",
+			"line 1: smt = \"?[2J?\": write on or off");
+	REFUSES("log = aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeee",
+			"line 1: log = \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd...\": write error, "
+			"warn, info or debug");
+}
+
+TEST(config_bad_addresses)
+{
+	static const char *const bad[] = {
+			"address = 10.1.2.3",
+			"address = 10.1.2.3/0",
+			"address = 10.1.2.3/31",
+			"address = 10.1.2/24",
+			"address = 10.1.2.256/24",
+			"address = 10.1.2.3.4/24",
+			"address = 10.1.2.3/24x",
+			"address = 10.1.2.0/24",
+			"address = 10.1.2.255/24",
+			"address = 127.0.0.1/8",
+			"address = 224.0.0.1/8",
+			"address = 0.0.0.1/8",
+			"address = 99999999999999999999.1.1.1/8",
+			"address = dhcp4",
+			"gateway = 10.0.0.1",
+			"dns = 10.0.0.1",
+			"address = 10.1.2.3/24\ngateway = 10.1.3.1",
+			"address = 10.1.2.3/24\ngateway = 10.1.2.3",
+			"address = 10.1.2.3/24\ngateway = 10.1.2.1/24",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CHECK_EQ(parse(bad[i]), ERR_INVALID);
+		CHECK(error[0]);
+	}
+}
+
+TEST(config_bad_numbers)
+{
+	static const char *const bad[] = {
+			"port = -1",
+			"port = 65536",
+			"port = 99999999999999999999999",
+			"port = 80 81",
+			"cores = 0",
+			"cores = 1025",
+			"cores = all",
+			"memory = 64M",
+			"memory = 512",
+			"memory = 512MB",
+			"memory = 18446744073709551615T",
+			"memory = 18446744073709551616",
+			"memory = G",
+			"reserve = 0",
+			"memory = 1G\nreserve = 1G",
+			"insecure-plain = true",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CHECK_EQ(parse(bad[i]), ERR_INVALID);
+		CHECK(error[0]);
+	}
+}
+
+TEST(config_largest_values)
+{
+	CHECK_EQ(parse("memory = 18446744073709551615\ncores = 1024"), 0);
+	CHECK(config.max_memory == UINT64_MAX);
+	CHECK_EQ(parse("memory = 16777215T"), 0);
+	CHECK_EQ(parse("memory = 16777216T"), ERR_INVALID);
+}
+
+TEST(config_zero_bytes_are_no_end_of_text)
+{
+	static const char text[] = "smt = on\n\0\nport = 1";
+
+	CHECK_EQ(config_parse(&config, text, sizeof(text) - 1, error), ERR_INVALID);
+	CHECK_STR(error, "line 2: \"?\": write key = value");
+}
