@@ -11,8 +11,8 @@
 /* Usable RAM below this is refused: the host's tables, the network and one guest want this much. */
 #define BOOT_MIN_RAM (96 * MIB)
 
-/* Sum of all guest images; more belongs on the management port. */
-#define BOOT_MAX_IMAGE_BYTES (GIB)
+/* One guest image; a size above is a broken directory entry rather than a wish. */
+#define BOOT_MAX_IMAGE_SIZE (64 * GIB)
 
 /* Memory for the first page tables of hv/, which may not touch a range before it has its own. */
 #define BOOT_SCRATCH_SIZE (1 * MIB)
@@ -35,9 +35,9 @@ void firmware_find_framebuffer(EFI_BOOT_SERVICES *bs, struct boot_info *info);
 void firmware_draw_entropy(EFI_BOOT_SERVICES *bs, struct boot_info *info);
 void firmware_list_processors(EFI_BOOT_SERVICES *bs, struct boot_info *info);
 
-/* memory.c */
+/* memory.c. memory_check() refuses a machine with too little; `why` ends its sentence. */
+void memory_check(EFI_BOOT_SERVICES *bs, const char *why);
 void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info);
-void memory_check_size(EFI_BOOT_SERVICES *bs);
 
 /* Fills the ranges of `info` and leaves boot services; nothing of the firmware works afterwards. */
 void memory_take(EFI_HANDLE image, EFI_BOOT_SERVICES *bs, struct boot_info *info);

@@ -35,6 +35,16 @@ static void describe_image(struct boot_info *info)
 	info->stack_guard = (uint64_t)(uintptr_t)boot_stack.guard;
 }
 
+/* A debugger stores 1 here; see docs/debugging.md. */
+static volatile uint32_t boot_debug_go;
+
+static void wait_for_debugger(void)
+{
+	console_say("waiting for a debugger to set boot_debug_go");
+	while (!boot_debug_go)
+		__builtin_ia32_pause();
+}
+
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {
 	struct boot_info *info = &boot_info;
@@ -49,9 +59,12 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 	/* the firmware resets the machine after five minutes of a loader that runs on */
 	bs->SetWatchdogTimer(0, 0, 0, NULL);
 
-	memory_check_size(bs);
+	memory_check(bs, "");
 	files_read_config(image, bs, &info->config);
+	if (info->config.debug_wait)
+		wait_for_debugger();
 	files_read_images(image, bs, info);
+	memory_check(bs, " beside the guest images");
 
 	firmware_find_rsdp(system, info);
 	firmware_find_framebuffer(bs, info);

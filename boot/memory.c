@@ -67,14 +67,14 @@ static struct map read_map(EFI_BOOT_SERVICES *bs)
 	return map;
 }
 
-void memory_check_size(EFI_BOOT_SERVICES *bs)
+void memory_check(EFI_BOOT_SERVICES *bs, const char *why)
 {
 	static struct boot_info probe;
 	uint64_t usable = memmap_build(&probe, map_entries, read_map(bs).count);
 
 	if (usable < BOOT_MIN_RAM)
-		boot_refuse("this machine has %llu MiB of usable memory, Creel needs at least %llu MiB",
-				usable / MIB, BOOT_MIN_RAM / MIB);
+		boot_refuse("this machine has %llu MiB of usable memory%s, Creel needs at least %llu MiB",
+				usable / MIB, why, BOOT_MIN_RAM / MIB);
 }
 
 void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)
