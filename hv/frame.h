@@ -163,6 +163,12 @@ static inline void *frame_ptr(const struct frame_pool *pool, hpa_t hpa)
 	return pool->base + hpa;
 }
 
+/* The frame that begins at `ptr`. */
+static inline hpa_t frame_hpa(const struct frame_pool *pool, const void *ptr)
+{
+	return (hpa_t)((const uint8_t *)ptr - pool->base);
+}
+
 static inline struct frame *frame_record(const struct frame_pool *pool, hpa_t hpa)
 {
 	return &pool->records[hpa >> PAGE_SHIFT];

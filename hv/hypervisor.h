@@ -1,0 +1,24 @@
+/* What there is once on a machine: the parts of the hypervisor that its files share. */
+#ifndef HV_HYPERVISOR_H
+#define HV_HYPERVISOR_H
+
+#include "hv/frame.h"
+#include "hv/registry.h"
+#include "hv/tlb.h"
+#include "hv/vm.h"
+
+struct hypervisor {
+	struct frame_pool pool;
+	struct tlb_host tlb;
+	const struct vm_ops *vm; /* the backend */
+	struct vm_caps caps;
+	struct registry registry;
+	struct budget *budget;   /* the root: all guests' memory */
+	uint64_t boot_id[2];
+	uint64_t boot_tsc;
+	uint64_t next_generation; /* atomic: of clones and rollbacks, unique in the life of the host */
+};
+
+extern struct hypervisor hv;
+
+#endif
