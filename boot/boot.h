@@ -17,7 +17,7 @@
 /* Memory for the first page tables of hv/, which may not touch a range before it has its own. */
 #define BOOT_SCRATCH_SIZE (1 * MIB)
 
-/* console.c: COM1 and the firmware's console. */
+/* console.c. A line of the log goes to COM1. */
 void console_init(EFI_SYSTEM_TABLE *system);
 void console_say(const char *format, ...) PRINTF(1, 2);
 void console_without_firmware(void);

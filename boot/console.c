@@ -1,6 +1,6 @@
 /*
- * The two consoles of the loader: COM1, and the firmware's own until boot services end. hv/ has a
- * console of its own; a refusal has to be seen before that exists.
+ * The two consoles of the loader: COM1 for everything, and the firmware's own for refusals, since
+ * hv/ with its screen does not come after one.
  */
 #include "boot/boot.h"
 #include "lib/string.h"
@@ -87,37 +87,39 @@ void console_without_firmware(void)
 	firmware = NULL;
 }
 
-static void say(const char *prefix, const char *format, va_list ap)
+static void serial_put_line(const char *line)
 {
-	char line[LINE_MAX];
-	size_t n = fmt(line, sizeof(line), "%s", prefix);
-
-	vfmt(line + n, sizeof(line) - n, format, ap);
-	firmware_put_line(line);
-	/* The firmware's console may itself be COM1 and leave the cursor anywhere. */
-	serial_put('\r');
-	for (const char *c = line; *c; c++)
-		serial_put(*c);
+	for (; *line; line++)
+		serial_put(*line);
 	serial_put('\r');
 	serial_put('\n');
 }
 
 void console_say(const char *format, ...)
 {
+	char line[LINE_MAX] = "creel: ";
+	size_t n = strlen(line);
 	va_list ap;
 
 	va_start(ap, format);
-	say("creel: ", format, ap);
+	vfmt(line + n, sizeof(line) - n, format, ap);
 	va_end(ap);
+	serial_put_line(line);
 }
 
 void boot_refuse(const char *format, ...)
 {
+	char line[LINE_MAX] = "creel: cannot start: ";
+	size_t n = strlen(line);
 	va_list ap;
 
 	va_start(ap, format);
-	say("creel: cannot start: ", format, ap);
+	vfmt(line + n, sizeof(line) - n, format, ap);
 	va_end(ap);
+	firmware_put_line(line);
+	/* the firmware's console may itself be COM1, with escape sequences before its next line */
+	serial_put_line("");
+	serial_put_line(line);
 	for (;;)
 		__asm__ volatile("hlt");
 }

@@ -35,6 +35,15 @@ static void describe_image(struct boot_info *info)
 	info->stack_guard = (uint64_t)(uintptr_t)boot_stack.guard;
 }
 
+static uint64_t bytes_of(const struct boot_info *info)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < info->range_count; i++)
+		bytes += info->ranges[i].size;
+	return bytes;
+}
+
 /* A debugger stores 1 here; see docs/debugging.md. */
 static volatile uint32_t boot_debug_go;
 
@@ -73,5 +82,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 
 	memory_reserve(bs, info);
 	memory_take(image, bs, info);
+	console_say("handing over %llu MiB in %u ranges, %u processors, %u images", bytes_of(info) / MIB,
+			info->range_count, info->cpu_count, info->image_count);
 	boot_jump(info, (uint64_t)(uintptr_t)(boot_stack.stack + STACK_SIZE));
 }
