@@ -86,6 +86,27 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/creel.elf
 
 -include $(APPLIANCE_OBJ:.o=.d)
 
+# ---- the ISO -------------------------------------------------------------------------------------
+# make iso CONF=my.conf IMAGES="agent1 agent2"
+
+CONF   ?= iso/creel.conf
+IMAGES ?=
+
+# Times inside what we build are those of the commit.
+ifndef SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH := $(or $(shell git log -1 --format=%ct 2>/dev/null),1700000000)
+endif
+export SOURCE_DATE_EPOCH
+
+iso: $(BUILD)/creel.iso
+
+$(BUILD)/creel.iso: iso/build $(BUILD)/BOOTX64.EFI $(CONF) $(IMAGES)
+	iso/build $@ $(BUILD)/BOOTX64.EFI $(CONF) $(IMAGES)
+
+# Builds the same tree in two directories, some seconds apart, and compares.
+check-reproducible:
+	tests/reproducible $(BUILD)/reproducible
+
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
 # A test NAME is added to UNIT_TESTS and is tests/unit/NAME_test.c with the sources in NAME_SRC;
 # NAME_SAN picks a sanitizer other than address,undefined.
@@ -123,7 +144,7 @@ endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call unit_test,$(t))))
 
 unit: $(addprefix $(BUILD)/unit/,$(UNIT_TESTS))
-	@set -e; for t in $^; do $$t; done
+	@bad=0; for t in $^; do $$t || { echo "FAIL unit_$$(basename $$t)"; bad=1; }; done; exit $$bad
 
 # ---- fuzzers: tests/fuzz/NAME_fuzz.c with the sources in NAME_fuzz_SRC, FUZZ_SECONDS each ---------
 
@@ -152,7 +173,25 @@ fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
 		echo "ok fuzz_$$(basename $$f) ($$(sed -n 's/.*number_of_executed_units: *//p' $$f.log) runs)"; \
 	done
 
+# ---- everything that a change must pass ----------------------------------------------------------
+# Commands for tests/run; each prints "ok NAME" and "FAIL NAME" lines. Scenarios are functions
+# test_* of tests/e2e/*.py.
+
+E2E := tests/e2e/test_boot.py
+
+TESTS += "$(MAKE) -s unit"
+TESTS += "$(MAKE) -s fuzz"
+TESTS += "$(MAKE) -s check-reproducible"
+TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
+
+test: setup
+	@$(MAKE) -s appliance iso
+	@tests/run $(TESTS)
+
+setup:
+	@tests/setup
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all appliance unit fuzz clean
+.PHONY: all appliance iso check-reproducible test setup unit fuzz clean

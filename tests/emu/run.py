@@ -85,7 +85,7 @@ class Machine:
         self.nic = nic or ("virtio" if kind == "qemu" else "e1000")
         self.port, self.guest_port = port or free_port(), guest_port
         self.conf, self.images, self.efi = conf, images or {}, efi
-        self.disk, self.iso = disk, iso
+        self.disk, self.iso = disk and os.path.abspath(disk), iso and os.path.abspath(iso)
         self.extra, self.debug, self.echo = list(extra), debug, echo
         self.dir = None
         self.process = None

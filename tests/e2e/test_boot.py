@@ -1,0 +1,133 @@
+"""From power on to hv_main(), and every way in which the loader refuses."""
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
+from run import CONF, ROOT, Machine  # noqa: E402
+
+ISO = os.path.join(ROOT, "build", "creel.iso")
+EDIT_CONF = os.path.join(ROOT, "iso", "edit-conf")
+STARTED = r"creel: handing over .*"
+REFUSED = r"creel: cannot start: (.*)"
+
+
+def starts(kind="qemu", **machine):
+    with Machine(kind, **machine) as m:
+        m.wait_for(r"creel: image at 0x", 60)
+        return m.wait_for(STARTED, 60, fail=REFUSED).group(0)
+
+
+def refusal(kind="qemu", **machine):
+    """The sentence that the loader gives, which must be on both of its consoles."""
+    with Machine(kind, nic="none", **machine) as m:
+        said = m.wait_for(REFUSED, 60, fail=STARTED).group(1)
+        # OVMF's console goes to the serial port too
+        again = m.wait_for(REFUSED, 5).group(1)
+        assert said == again, (said, again)
+        return said
+
+
+def test_qemu():
+    starts(cpus=1)
+
+
+def test_qemu_two_processors():
+    assert "2 processors" in starts(cpus=2)
+
+
+def test_qemu_icount_is_repeatable():
+    def log():
+        with Machine(cpus=1, icount=7) as m:
+            m.wait_for(STARTED, 60)
+            return [text for _, text in m.lines if text.startswith("creel:")][:2]
+    assert log() == log()
+
+
+def test_bochs():
+    starts("bochs", cpus=1, mem=256)
+
+
+def test_bochs_two_processors():
+    assert "2 processors" in starts("bochs", cpus=2, mem=256)
+
+
+def test_no_conf_means_defaults():
+    with Machine(conf=None, nic="none") as m:
+        m.wait_for(r"no \\creel\\creel\.conf, the defaults hold", 60)
+        m.wait_for(STARTED, 30)
+
+
+def test_guest_images_are_read():
+    with Machine(images={"hello": b"x" * 5, "Big-1.2_x": bytes(9 << 20)}) as m:
+        assert "2 images" in m.wait_for(STARTED, 60, fail=REFUSED).group(0)
+
+
+def test_small_memory_is_refused():
+    said = refusal(mem=64)
+    assert "MiB of usable memory, Creel needs at least 96 MiB" in said
+
+
+def test_corrupt_conf_is_refused():
+    assert refusal(conf=CONF + "prot = 7117\n").startswith(
+        '\\creel\\creel.conf, line 3: no key "prot"; there are console log')
+    assert refusal(conf=bytes(range(256))).startswith("\\creel\\creel.conf, line 1: ")
+
+
+def test_oversized_conf_is_refused():
+    assert refusal(conf="#" * 65537) == "\\creel\\creel.conf has 65537 bytes, the most is 65536"
+
+
+def test_images_that_do_not_fit_are_refused():
+    assert "too big for this machine's memory" in refusal(mem=128, images={"big": bytes(140 << 20)})
+    assert "beside the guest images" in refusal(mem=128, images={"big": bytes(40 << 20)})
+
+
+def test_bad_images_are_refused():
+    assert refusal(images={"void": b""}) == "image void is empty"
+    assert refusal(images={"a name": b"x"}).startswith('image name "a?name": use at most 63')
+    assert refusal(images={"n" * 64: b"x"}).startswith('image name "' + "n" * 63 + '": use at most')
+
+
+def test_too_many_images_are_refused():
+    assert refusal(images={f"i{n}": b"x" for n in range(65)}) == \
+        "\\creel\\images has more than 64 files"
+
+
+def test_iso_as_cd_on_qemu():
+    starts(iso=ISO)
+
+
+def test_iso_as_stick_on_qemu():
+    starts(disk=ISO)
+
+
+def test_iso_as_cd_on_bochs():
+    starts("bochs", mem=256, iso=ISO)
+
+
+def test_iso_does_not_open_the_plain_port():
+    conf = subprocess.run([EDIT_CONF, "--show", ISO], check=True, capture_output=True, text=True)
+    assert "insecure-plain" in conf.stdout
+    for line in conf.stdout.splitlines():
+        assert line == "" or line.startswith("#"), line
+
+
+def test_edited_iso():
+    """edit-conf changes what the ISO boots with; the ISO stays bootable both ways."""
+    with tempfile.TemporaryDirectory() as d:
+        iso = os.path.join(d, "own.iso")
+        subprocess.run(["cp", ISO, iso], check=True)
+        subprocess.run([EDIT_CONF, iso, "-"], check=True, text=True, input="port = 70000\n")
+        said = '\\creel\\creel.conf, line 1: port = "70000": write 1 to 65535'
+        assert refusal(iso=iso) == said
+        assert refusal(disk=iso) == said
+        subprocess.run([EDIT_CONF, iso], check=True,
+                       env=dict(os.environ, EDITOR="sed -i s/70000/7000/"))
+        starts(iso=iso)
+
+
+def test_edit_conf_says_what_is_no_iso():
+    done = subprocess.run([EDIT_CONF, "--show", "/bin/sh"], capture_output=True, text=True)
+    assert done.returncode == 1 and "not a Creel ISO" in done.stderr
