@@ -31,7 +31,8 @@ OBJCOPY := objcopy
 # No path of the machine that builds gets into the image.
 CFLAGS := -std=gnu11 -O2 -g -I. $(WARN) -ffreestanding -fpie -fvisibility=hidden -fshort-wchar \
 	-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-omit-frame-pointer \
-	-fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)=. -MMD -MP
+	-fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)=. -MMD -MP \
+	$(CFLAGS_EXTRA)
 EFI_CFLAGS := -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -DGNU_EFI_USE_MS_ABI
 
 # The compiler must not turn memcpy's loop into a call of memcpy.
@@ -173,11 +174,19 @@ fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
 		echo "ok fuzz_$$(basename $$f) ($$(sed -n 's/.*number_of_executed_units: *//p' $$f.log) runs)"; \
 	done
 
+# ---- a host to play with, and debuggers ----------------------------------------------------------
+
+debug: appliance
+	tests/emu/debug.py qemu
+
+debug-bochs: appliance
+	tests/emu/debug.py bochs
+
 # ---- everything that a change must pass ----------------------------------------------------------
 # Commands for tests/run; each prints "ok NAME" and "FAIL NAME" lines. Scenarios are functions
 # test_* of tests/e2e/*.py.
 
-E2E := tests/e2e/test_boot.py
+E2E := tests/e2e/test_boot.py tests/e2e/test_debug.py
 
 TESTS += "$(MAKE) -s unit"
 TESTS += "$(MAKE) -s fuzz"
@@ -194,4 +203,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all appliance iso check-reproducible test setup unit fuzz clean
+.PHONY: all appliance iso check-reproducible debug debug-bochs test setup unit fuzz clean

@@ -73,20 +73,22 @@ class Machine:
     efi        the appliance
     disk, iso  start from this disk image or ISO instead, as it is
     extra      more QEMU arguments, or more lines of bochsrc
-    debug      QEMU: wait for gdb on this port; Bochs: not used
+    gdb        QEMU: a port where gdb may attach
+    debugger   Bochs: lines for its debugger in place of "run until the end"
     echo       print serial lines with their times as they come
     """
 
     def __init__(self, kind="qemu", *, cpus=1, mem=512, cpu=None, icount=None, accel="tcg",
                  nic=None, port=None, guest_port=MANAGEMENT_PORT, conf=CONF, images=None, efi=EFI,
-                 disk=None, iso=None, extra=(), debug=None, echo=False):
+                 disk=None, iso=None, extra=(), gdb=None, debugger=("c", "quit"), echo=False):
         self.kind, self.cpus, self.mem, self.cpu = kind, cpus, mem, cpu
         self.icount, self.accel = icount, accel
         self.nic = nic or ("virtio" if kind == "qemu" else "e1000")
         self.port, self.guest_port = port or free_port(), guest_port
         self.conf, self.images, self.efi = conf, images or {}, efi
         self.disk, self.iso = disk and os.path.abspath(disk), iso and os.path.abspath(iso)
-        self.extra, self.debug, self.echo = list(extra), debug, echo
+        self.extra, self.echo = list(extra), echo
+        self.gdb, self.debugger = gdb, debugger
         self.dir = None
         self.process = None
         self.status = None          # the emulator's exit status, once it has ended
@@ -105,10 +107,14 @@ class Machine:
 
     # ---- life ----
 
-    def start(self):
+    def prepare(self):
+        """Make the run's directory, and return the emulator's command line without starting it."""
         self.dir = tempfile.mkdtemp(prefix="creel-emu-")
+        return self._qemu() if self.kind == "qemu" else self._bochs()
+
+    def start(self):
         try:
-            command = self._qemu() if self.kind == "qemu" else self._bochs()
+            command = self.prepare()
             self.started = time.monotonic()
             self._launch(command)
         except BaseException:
@@ -300,8 +306,8 @@ class Machine:
             command += ["-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:"
                         f"{self.port}-:{self.guest_port}",
                         "-device", f"{card},netdev=net0,mac={MAC},romfile="]
-        if self.debug:
-            command += ["-S", "-gdb", f"tcp:127.0.0.1:{self.debug}"]
+        if self.gdb:
+            command += ["-gdb", f"tcp:127.0.0.1:{self.gdb}"]
         return command + self.extra
 
     def _bochs(self):
@@ -343,7 +349,7 @@ class Machine:
             f.write("\n".join(rc + self.extra) + "\n")
         # Debian's Bochs is built with its debugger, which stops at reset until told to go.
         with open(os.path.join(self.dir, "debugger.rc"), "w") as f:
-            f.write("c\nquit\n")
+            f.write("\n".join(self.debugger) + "\n")
         return ["bochs", "-q", "-unlock", "-f", "bochsrc", "-rc", "debugger.rc"]
 
 
@@ -388,7 +394,7 @@ def _arguments():
     p.add_argument("--until", help="end with success at a serial line that has this regexp")
     p.add_argument("--fail", help="end with failure at a serial line that has this one")
     p.add_argument("--timeout", type=float, default=60)
-    p.add_argument("--debug", type=int, metavar="PORT", help="wait for gdb on this port")
+    p.add_argument("--gdb", type=int, metavar="PORT", help="where gdb may attach to QEMU")
     p.add_argument("extra", nargs="*", help="after --: more QEMU arguments, or bochsrc lines")
     return p.parse_args()
 
@@ -409,7 +415,7 @@ def main():
         images[name if eq else os.path.basename(spec)] = path if eq else spec
     m = Machine(a.kind, cpus=a.cpus, mem=a.mem, cpu=a.cpu, icount=a.icount, accel=a.accel,
                 nic=a.nic, port=a.port, conf=conf, images=images, efi=a.efi, disk=a.disk,
-                iso=a.iso, extra=a.extra, debug=a.debug, echo=True)
+                iso=a.iso, extra=a.extra, gdb=a.gdb, echo=True)
     status = 0
     with m:
         if m.nic != "none":
