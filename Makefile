@@ -131,6 +131,10 @@ config_SRC := boot/config.c lib/err.c lib/fmt.c
 UNIT_TESTS += memmap
 memmap_SRC := boot/memmap.c
 
+GMEM_SRC := hv/budget.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/tlb.c
+UNIT_TESTS     += gmem_model
+gmem_model_SRC := $(GMEM_SRC)
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))

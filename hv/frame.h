@@ -5,8 +5,8 @@
  * waits in quarantine until every core has dropped the translations it may hold through it (hv/tlb.h
  * tells the epochs), then it may be allocated again: zeroed, or wholly overwritten by its new owner.
  *
- * Each core has a small cache of free frames and an open batch of freed ones; behind them is a shared
- * pool under one lock, taken once for FRAME_BATCH frames. RAM that was never used is handed out last,
+ * Each core has a small cache of free frames and a list of freed ones, which other cores can't reach;
+ * behind them is a shared pool under one lock, taken once for FRAME_BATCH frames. RAM that was never used is handed out last,
  * in order of address, and not touched before. `core` is always the index of the calling core.
  *
  * Pure: the pool is memory handed to frame_pool_init(), and physical addresses are offsets from
@@ -40,9 +40,11 @@ enum frame_fill {
 };
 
 #define FRAME_BATCH            64      /* frames moved between a core and the shared pool at once */
-#define FRAME_QUARANTINE_BATCH 1024    /* frames freed on a core before it ends an epoch */
+#define FRAME_FREED_BATCH      256     /* frames freed on a core before it tells the others */
+#define FRAME_QUARANTINE_BATCH 2048    /* freed frames that end an epoch; any do when memory is short */
 #define FRAME_QUARANTINE_SLOTS 16
-#define FRAME_ZERO_TARGET      4096    /* frame_zero_some() keeps at most this many ready */
+#define FRAME_ZERO_TARGET      4096    /* frame_zero_some() keeps about this many ready */
+#define FRAME_ZERO_RUN         16      /* and takes so many at once from the pool for it */
 #define FRAME_MAX_RANGES       256
 #define FRAME_MAX_CORES        0x8000u
 /* A count that has got here grows no more. The rest of the 32 bits is for cores that have looked at
@@ -72,11 +74,10 @@ struct frame_range {
 
 struct frame_core {
 	struct frame_list dirty, zeroed; /* ready, at most FRAME_BATCH each */
-	struct frame_list freed;         /* the open batch of the quarantine */
-	uint32_t credit_tag;             /* freed frames not yet credited, all of this tag */
+	struct frame_list freed;         /* not yet in the shared quarantine */
+	uint32_t credit_account;         /* freed frames not yet credited, all of this account */
 	uint32_t credit_count;
-	int64_t used[FRAME_KINDS]; /* allocated less freed here; written by this core only */
-	uint64_t waiting;          /* frames in `freed`, for the statistics */
+	int64_t used[FRAME_KINDS]; /* allocated less freed here; [FRAME_FREE] is not used */
 } ALIGNED(64);
 
 struct frame_quarantine {
@@ -95,6 +96,7 @@ struct frame_pool {
 	struct gmem_host *gmem; /* hv/gmem.c */
 	uint64_t total;         /* frames under management */
 	unsigned max_cores;
+	bool pressed; /* atomic: an allocation failed; cores hand over what they freed at once */
 
 	/* Asks a core to leave its guest soon, and run tlb_enter() or tlb_promise(). May be NULL. */
 	void (*kick)(void *context, unsigned core);
@@ -108,15 +110,14 @@ struct frame_pool {
 	struct frame_range ranges[FRAME_MAX_RANGES];
 	unsigned range_first, range_count;
 	uint64_t untouched; /* frames in ranges[] */
+	uint64_t contiguous; /* frames taken by frame_alloc_contiguous() and the records */
 	uint64_t reserve;
 };
 
 struct frame_stats {
 	uint64_t total;
 	uint64_t used[FRAME_KINDS]; /* [FRAME_FREE]: free, caches of all cores included */
-	uint64_t quarantined;
-	uint64_t zeroed;
-	uint64_t reserve;
+	uint64_t quarantined, zeroed, reserve;
 };
 
 /*
@@ -150,8 +151,8 @@ int frame_alloc_contiguous(struct frame_pool *pool, uint64_t count, uint64_t ali
 /* Zero up to `max` free frames for later; returns how many were. For idle cores. */
 unsigned frame_zero_some(struct frame_pool *pool, unsigned core, unsigned max);
 
-/* Give what this core caches to the shared pool, and end the epoch if it holds freed frames. For a
- * core that goes idle. */
+/* Give what this core caches to the shared pool and to the quarantine. For a core that goes idle for
+ * long, or while memory is short (pool->pressed). */
 void frame_core_drain(struct frame_pool *pool, unsigned core);
 
 void frame_pool_stats(struct frame_pool *pool, struct frame_stats *out);
