@@ -12,7 +12,7 @@ all: appliance
 BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c boot/firmware.c \
 	boot/memmap.c boot/memory.c
 LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
-HV_SRC := hv/main.c hv/elf.c hv/symbols.c
+HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 HV_VMX_SRC :=
 HV_SVM_SRC :=
 DRIVERS_SRC :=
