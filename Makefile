@@ -16,7 +16,9 @@ HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/
 HV_VMX_SRC :=
 HV_SVM_SRC :=
 DRIVERS_SRC :=
-NET_SRC :=
+NET_SRC := net/arp.c net/checksum.c net/icmp.c net/ipv4.c net/net.c net/ring.c net/siphash.c \
+	net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c net/tcp_listen.c net/tcp_output.c \
+	net/tcp_table.c net/tcp_timer.c net/tcp_wire.c net/timer.c net/udp.c net/wire.c
 MGMT_SRC :=
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
@@ -115,6 +117,9 @@ check-reproducible:
 UNIT_CC     := clang
 UNIT_SAN    := address,undefined
 UNIT_CFLAGS := -std=gnu11 -g -O1 -I. $(WARN) -fno-omit-frame-pointer -MMD -MP
+
+UNIT_TESTS += net_tcp
+net_tcp_SRC := tests/unit/net_sim.c $(NET_SRC)
 
 UNIT_TESTS += lib
 lib_SRC    := lib/err.c lib/fmt.c
