@@ -183,7 +183,26 @@ fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
 		echo "ok fuzz_$$(basename $$f) ($$(sed -n 's/.*number_of_executed_units: *//p' $$f.log) runs)"; \
 	done
 
+help:
+	@echo 'make                    build/BOOTX64.EFI, the appliance (CC=clang works too)'
+	@echo 'make demo               the main job, shown from power on to the last result'
+	@echo 'make test               everything that a change must pass'
+	@echo 'make unit, make fuzz    the parts of it that need no emulator'
+	@echo 'make check-reproducible two builds of this commit are the same, byte for byte'
+	@echo 'make bench              costs in instructions and bytes, to build/bench.json'
+	@echo 'make iso                build/creel.iso; CONF=FILE, IMAGES="FILE..." go on it'
+	@echo 'make run, make stop     a host to play with'
+	@echo 'make debug, debug-bochs stop at the start of hv_main in a debugger'
+	@echo 'make setup              install the packages that all this needs'
+	@echo 'make clean'
+
 # ---- a host to play with, and debuggers ----------------------------------------------------------
+
+run: appliance
+	@tests/emu/serve.py start
+
+stop:
+	@tests/emu/serve.py stop
 
 debug: appliance
 	tests/emu/debug.py qemu
@@ -212,4 +231,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all appliance iso check-reproducible debug debug-bochs test setup unit fuzz clean
+.PHONY: all help appliance iso check-reproducible run stop debug debug-bochs test setup unit fuzz clean
