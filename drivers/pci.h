@@ -36,24 +36,34 @@ struct pci_bar {
  */
 int pci_walk(int (*visit)(void *ctx, const struct pci_function *f), void *ctx);
 
+/* "bus:device.function", as the tools write it. */
+#define PCI_PLACE_SIZE 8
+
+void pci_place(const struct pci_function *f, char place[PCI_PLACE_SIZE]);
+
 /* Configuration registers; `offset` is a multiple of 4 below 256. */
 uint32_t pci_read(const struct pci_function *f, unsigned offset);
 void pci_write(const struct pci_function *f, unsigned offset, uint32_t value);
 
 /*
  * Switch bus mastering off on every function of the machine, and on every bridge: what firmware left
- * running (network boot, USB, graphics) must not write into memory that is ours now. pci_enable()
- * switches it on again for what we drive.
+ * running (network boot, USB, graphics) must not write into memory that is ours now. What we drive
+ * gets it back by pci_master_on(), after its driver has reset it.
  */
 void pci_quiesce(const struct driver_env *env);
 
 /*
- * Wake the function (power state D0), decode its memory, let it master the bus, and let all bridges
- * between it and the root pass its requests on. pci_disable() takes mastering from the function.
- * Returns 0 or ERR_IO when it does not do as told.
+ * Wake the function (power state D0) and decode its memory. Its INTx line goes off, since we take
+ * messages only. Returns 0, or ERR_IO when it does not do as told.
  */
 int pci_enable(const struct driver_env *env, const struct pci_function *f);
-void pci_disable(const struct pci_function *f);
+
+/*
+ * Let the function master the bus, and all bridges between it and the root pass its requests on.
+ * Returns 0 or ERR_IO.
+ */
+int pci_master_on(const struct pci_function *f);
+void pci_master_off(const struct pci_function *f);
 
 /*
  * Where base address register `index` puts its window and how big that is. Decoding is off for the
@@ -74,8 +84,9 @@ struct pci_capabilities {
 
 struct pci_capabilities pci_capabilities(const struct pci_function *f);
 
-/* The offset of the next capability with this id, 0 when there is none. */
-uint8_t pci_capability_next(const struct pci_function *f, struct pci_capabilities *walk, uint8_t id);
+/* The offset of the next capability with this id that has room for `size` bytes, 0 for none. */
+unsigned pci_capability_next(const struct pci_function *f, struct pci_capabilities *walk, uint8_t id,
+	unsigned size);
 
 /* Route the function's one interrupt by MSI. ERR_UNSUPPORTED when it has none. */
 int pci_msi_enable(const struct pci_function *f, uint64_t address, uint32_t data);
