@@ -15,7 +15,8 @@ LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 HV_VMX_SRC :=
 HV_SVM_SRC :=
-DRIVERS_SRC :=
+DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/e1000/e1000.c \
+	drivers/virtio/device.c drivers/virtio/net.c drivers/virtio/rng.c drivers/virtio/virtqueue.c
 NET_SRC := net/arp.c net/checksum.c net/icmp.c net/ipv4.c net/net.c net/ring.c net/siphash.c \
 	net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c net/tcp_listen.c net/tcp_output.c \
 	net/tcp_table.c net/tcp_timer.c net/tcp_wire.c net/timer.c net/udp.c net/wire.c

@@ -27,6 +27,7 @@
 #define NIC_MAC_SIZE    6
 #define NIC_HEADER_SIZE 14                             /* Ethernet addresses and type */
 #define NIC_MTU         1500
+#define NIC_MTU_MIN     576                            /* what every IPv4 host must take (RFC 791) */
 #define NIC_FRAME_MAX   (NIC_HEADER_SIZE + NIC_MTU)    /* the FCS is the hardware's */
 #define NIC_FRAME_MIN   60                             /* shorter ones are padded with zeros */
 
@@ -58,7 +59,7 @@ struct nic_ops {
 struct nic {
 	const struct nic_ops *ops;
 	const char *driver; /* "virtio-net", "e1000" */
-	char place[16];     /* "00:02.0" */
+	char place[8];      /* on the PCI bus, "00:02.0" */
 	uint8_t mac[NIC_MAC_SIZE];
 	uint16_t mtu;
 	bool needs_poll;    /* no interrupt: the owner must look by timer */
@@ -116,5 +117,19 @@ static inline void nic_tick(struct nic *nic)
 {
 	nic->ops->tick(nic);
 }
+
+/* ---- for the drivers -------------------------------------------------------------------------- */
+
+/* Is this the address of one station, and not of a group, nor all zeros? */
+bool nic_mac_is_usable(const uint8_t mac[NIC_MAC_SIZE]);
+
+/* 0, ERR_INVALID when shorter than an Ethernet header, ERR_TOOBIG when longer than the MTU allows. */
+int nic_check_length(const struct nic *nic, size_t length);
+
+/*
+ * Copy a frame into a transmit slot, padded to NIC_FRAME_MIN with zeros: what an earlier frame left
+ * in the slot must not go out. Returns the padded length.
+ */
+size_t nic_copy_frame(uint8_t *slot, const void *frame, size_t length);
 
 #endif
