@@ -1,11 +1,12 @@
 """From power on to hv_main(), and every way in which the loader refuses."""
 import os
+import re
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
-from run import CONF, ROOT, Machine  # noqa: E402
+from run import CONF, EFI, ROOT, Machine  # noqa: E402
 
 ISO = os.path.join(ROOT, "build", "creel.iso")
 EDIT_CONF = os.path.join(ROOT, "iso", "edit-conf")
@@ -126,6 +127,23 @@ def test_edited_iso():
         subprocess.run([EDIT_CONF, iso], check=True,
                        env=dict(os.environ, EDITOR="sed -i s/70000/7000/"))
         starts(iso=iso)
+
+
+def test_iso_conf_names_every_key():
+    """The conf on the ISO is where keys are documented; the loader's own list is the measure."""
+    listed = refusal(conf="nokey = 1\n").split("there are ")[1].split()
+    with open(os.path.join(ROOT, "iso", "creel.conf")) as f:
+        documented = re.findall(r"^# ([a-z-]+) = ", f.read(), re.MULTILINE)
+    assert documented == listed, (documented, listed)
+
+
+def test_network_boot():
+    """PXE: no boot volume at all, so the defaults hold and there are no images."""
+    with Machine(nic="none", bootable=False, extra=[
+            "-netdev", f"user,id=pxe,tftp={os.path.dirname(EFI)},bootfile=BOOTX64.EFI",
+            "-device", "virtio-net-pci,netdev=pxe,bootindex=0"]) as m:
+        m.wait_for(r"no \\creel\\creel\.conf, the defaults hold", 90)
+        assert "0 images" in m.wait_for(STARTED, 30, fail=REFUSED).group(0)
 
 
 def test_edit_conf_says_what_is_no_iso():

@@ -36,6 +36,7 @@ BOCHS_FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 BOCHS_VGA = "/usr/share/bochs/VGABIOS-lgpl-latest"
 MAC = "52:54:00:12:34:56"
 
+PREFIX = "creel-emu-"
 ESCAPES = re.compile(r"\x1b\[[0-9;=?]*[A-Za-z]|\x1b[()][A-Z0-9]")
 PR_SET_PDEATHSIG = 1
 
@@ -52,6 +53,19 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def _sweep():
+    """Remove the directories of runs whose process was killed before it could."""
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), PREFIX + "*")):
+        pid = os.path.basename(path)[len(PREFIX):].split("-")[0]
+        try:
+            if pid.isdigit() and os.stat(path).st_uid == os.getuid():
+                os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # somebody else's, or gone meanwhile
+            pass
 
 
 def _die_with_parent():
@@ -72,6 +86,7 @@ class Machine:
     images     {name: path or bytes} for \\creel\\images\\
     efi        the appliance
     disk, iso  start from this disk image or ISO instead, as it is
+    bootable   QEMU: False leaves the boot disk out, for a network boot by `extra`
     extra      more QEMU arguments, or more lines of bochsrc
     gdb        QEMU: a port where gdb may attach
     debugger   Bochs: lines for its debugger in place of "run until the end"
@@ -80,13 +95,14 @@ class Machine:
 
     def __init__(self, kind="qemu", *, cpus=1, mem=512, cpu=None, icount=None, accel="tcg",
                  nic=None, port=None, guest_port=MANAGEMENT_PORT, conf=CONF, images=None, efi=EFI,
-                 disk=None, iso=None, extra=(), gdb=None, debugger=("c", "quit"), echo=False):
+                 disk=None, iso=None, bootable=True, extra=(), gdb=None, debugger=("c", "quit"), echo=False):
         self.kind, self.cpus, self.mem, self.cpu = kind, cpus, mem, cpu
         self.icount, self.accel = icount, accel
         self.nic = nic or ("virtio" if kind == "qemu" else "e1000")
         self.port, self.guest_port = port or free_port(), guest_port
         self.conf, self.images, self.efi = conf, images or {}, efi
         self.disk, self.iso = disk and os.path.abspath(disk), iso and os.path.abspath(iso)
+        self.bootable = bootable
         self.extra, self.echo = list(extra), echo
         self.gdb, self.debugger = gdb, debugger
         self.dir = None
@@ -109,7 +125,8 @@ class Machine:
 
     def prepare(self):
         """Make the run's directory, and return the emulator's command line without starting it."""
-        self.dir = tempfile.mkdtemp(prefix="creel-emu-")
+        _sweep()
+        self.dir = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
         return self._qemu() if self.kind == "qemu" else self._bochs()
 
     def start(self):
@@ -298,7 +315,7 @@ class Machine:
         if self.iso:
             command += ["-drive", f"if=none,id=boot,format=raw,readonly=on,file={self.iso}",
                         "-device", "ide-cd,drive=boot,bootindex=0"]
-        else:
+        elif self.bootable:
             command += ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={self._boot_disk()}",
                         "-device", "ide-hd,drive=boot,bootindex=0"]
         if self.nic != "none":
