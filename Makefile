@@ -6,6 +6,9 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissin
 
 all: appliance
 
+# A step that fails half-way leaves nothing that looks finished.
+.DELETE_ON_ERROR:
+
 # ---- the appliance: one EFI binary ---------------------------------------------------------------
 # Explicit lists; a new file is added to the list of its folder.
 
@@ -134,6 +137,9 @@ elf_SRC := hv/elf.c lib/fmt.c
 UNIT_TESTS += config
 config_SRC := boot/config.c lib/err.c lib/fmt.c
 
+UNIT_TESTS += symbols
+symbols_SRC := hv/symbols.c
+
 UNIT_TESTS += memmap
 memmap_SRC := boot/memmap.c
 
@@ -217,9 +223,12 @@ debug-bochs: appliance
 
 E2E := tests/e2e/test_boot.py tests/e2e/test_debug.py
 
-TESTS += "$(MAKE) -s unit"
-TESTS += "$(MAKE) -s fuzz"
-TESTS += "$(MAKE) -s check-reproducible"
+# (the job server of this make does not reach through tests/run)
+SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
+
+TESTS += "$(SUBMAKE) unit"
+TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
+TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
 
 test: setup

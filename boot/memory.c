@@ -79,7 +79,7 @@ void memory_check(EFI_BOOT_SERVICES *bs, const char *why)
 
 void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 {
-	EFI_PHYSICAL_ADDRESS page = MEMMAP_LOW_END - PAGE_SIZE;
+	EFI_PHYSICAL_ADDRESS page = MEMMAP_LOW_END - 1;
 	EFI_PHYSICAL_ADDRESS scratch = 0;
 
 	/* SDM Vol 3, "MP Initialization Protocol Algorithm": the start-up vector is a page below
@@ -103,9 +103,12 @@ void memory_take(EFI_HANDLE image, EFI_BOOT_SERVICES *bs, struct boot_info *info
 	for (unsigned i = 0; i < EXIT_MAX_RETRIES; i++) {
 		struct map map = read_map(bs);
 
-		if (EFI_ERROR(bs->ExitBootServices(image, map.key)))
-			continue;
+		EFI_STATUS status = bs->ExitBootServices(image, map.key);
+
+		/* even when it fails, part of the firmware may have shut down */
 		console_without_firmware();
+		if (EFI_ERROR(status))
+			continue;
 		memmap_build(info, map_entries, map.count);
 		return;
 	}
