@@ -80,7 +80,7 @@ void memory_check(EFI_BOOT_SERVICES *bs, const char *why)
 void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 {
 	EFI_PHYSICAL_ADDRESS page = MEMMAP_LOW_END - 1;
-	EFI_PHYSICAL_ADDRESS scratch = UINT32_MAX; /* starting processors load CR3 in 32 bits */
+	EFI_PHYSICAL_ADDRESS scratch = 0;
 
 	/* SDM Vol 3, "MP Initialization Protocol Algorithm": the start-up vector is a page below
 	 * 1 MiB. AllocateMaxAddress takes the highest byte allowed. */
@@ -88,7 +88,7 @@ void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 		boot_refuse("the firmware has no free page below 1 MiB to start processors with");
 	info->trampoline = page;
 
-	if (EFI_ERROR(bs->AllocatePages(AllocateMaxAddress, EfiLoaderData,
+	if (EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData,
 			    BOOT_SCRATCH_SIZE / PAGE_SIZE, &scratch)))
 		boot_refuse("the firmware has no %llu KiB for page tables",
 				BOOT_SCRATCH_SIZE / KIB);

@@ -17,76 +17,92 @@
  * APM Vol 2, "VMRUN Instruction", "Global Interrupt Flag, STGI and CLGI Instructions",
  * "VMSAVE and VMLOAD Instructions".
  */
+	/* Offsets in regs[], by enum vm_reg. */
+	.set	RCX, 8
+	.set	RDX, 16
+	.set	RBX, 24
+	.set	RBP, 40
+	.set	RSI, 48
+	.set	RDI, 56
+	.set	R8, 64
+	.set	R9, 72
+	.set	R10, 80
+	.set	R11, 88
+	.set	R12, 96
+	.set	R13, 104
+	.set	R14, 112
+	.set	R15, 120
+
 	.text
-	.globl svm_enter
-	.hidden svm_enter
-	.type svm_enter, @function
+	.globl	svm_enter
+	.hidden	svm_enter
+	.type	svm_enter, @function
 svm_enter:
-	push %rbp
-	push %rbx
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	push %rdx
-	push %rsi
-	mov %rdi, %rax
+	push	%rbp
+	push	%rbx
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	push	%rdx
+	push	%rsi
+	mov	%rdi, %rax
 	clgi
 	sti
-	vmload %rax
-	mov 0x08(%rsi), %rcx
-	mov 0x10(%rsi), %rdx
-	mov 0x18(%rsi), %rbx
-	mov 0x28(%rsi), %rbp
-	mov 0x38(%rsi), %rdi
-	mov 0x40(%rsi), %r8
-	mov 0x48(%rsi), %r9
-	mov 0x50(%rsi), %r10
-	mov 0x58(%rsi), %r11
-	mov 0x60(%rsi), %r12
-	mov 0x68(%rsi), %r13
-	mov 0x70(%rsi), %r14
-	mov 0x78(%rsi), %r15
-	mov 0x30(%rsi), %rsi
+	vmload	%rax
+	mov	RCX(%rsi), %rcx
+	mov	RDX(%rsi), %rdx
+	mov	RBX(%rsi), %rbx
+	mov	RBP(%rsi), %rbp
+	mov	RDI(%rsi), %rdi
+	mov	R8(%rsi), %r8
+	mov	R9(%rsi), %r9
+	mov	R10(%rsi), %r10
+	mov	R11(%rsi), %r11
+	mov	R12(%rsi), %r12
+	mov	R13(%rsi), %r13
+	mov	R14(%rsi), %r14
+	mov	R15(%rsi), %r15
+	mov	RSI(%rsi), %rsi
 
-	vmrun %rax
+	vmrun	%rax
 
-	vmsave %rax			/* RAX is the host's again */
-	pop %rax
-	mov %rcx, 0x08(%rax)
-	mov %rdx, 0x10(%rax)
-	mov %rbx, 0x18(%rax)
-	mov %rbp, 0x28(%rax)
-	mov %rsi, 0x30(%rax)
-	mov %rdi, 0x38(%rax)
-	mov %r8, 0x40(%rax)
-	mov %r9, 0x48(%rax)
-	mov %r10, 0x50(%rax)
-	mov %r11, 0x58(%rax)
-	mov %r12, 0x60(%rax)
-	mov %r13, 0x68(%rax)
-	mov %r14, 0x70(%rax)
-	mov %r15, 0x78(%rax)
-	pop %rax
-	vmload %rax
+	vmsave	%rax			/* RAX is the host's again */
+	pop	%rax
+	mov	%rcx, RCX(%rax)
+	mov	%rdx, RDX(%rax)
+	mov	%rbx, RBX(%rax)
+	mov	%rbp, RBP(%rax)
+	mov	%rsi, RSI(%rax)
+	mov	%rdi, RDI(%rax)
+	mov	%r8, R8(%rax)
+	mov	%r9, R9(%rax)
+	mov	%r10, R10(%rax)
+	mov	%r11, R11(%rax)
+	mov	%r12, R12(%rax)
+	mov	%r13, R13(%rax)
+	mov	%r14, R14(%rax)
+	mov	%r15, R15(%rax)
+	pop	%rax
+	vmload	%rax
 	cli
 	stgi
 
-	xor %ecx, %ecx			/* what the calling convention lets us return with */
-	xor %edx, %edx
-	xor %esi, %esi
-	xor %edi, %edi
-	xor %r8d, %r8d
-	xor %r9d, %r9d
-	xor %r10d, %r10d
-	xor %r11d, %r11d
-	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %rbx
-	pop %rbp
+	xor	%ecx, %ecx			/* what the calling convention lets us return with */
+	xor	%edx, %edx
+	xor	%esi, %esi
+	xor	%edi, %edi
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	pop	%r15
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbx
+	pop	%rbp
 	ret
-	.size svm_enter, . - svm_enter
+	.size	svm_enter, . - svm_enter
 
 	.section .note.GNU-stack, "", @progbits

@@ -217,6 +217,9 @@ struct vmcb_control {
 };
 
 /* Attributes as struct vm_segment has them, without SEG_UNUSABLE. */
+#define CS_LONG       (1u << 9)
+#define CS_DEFAULT_32 (1u << 10)
+
 struct vmcb_segment {
 	uint16_t selector;
 	uint16_t attributes;
