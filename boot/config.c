@@ -19,7 +19,7 @@ struct parser {
 	struct boot_config *config;
 	char *error; /* CONFIG_ERROR_MAX bytes */
 	unsigned line;
-	uint32_t seen;                     /* a bit for each row of `keys` */
+	uint32_t seen; /* a bit for each row of `keys` */
 	unsigned gateway_line, dns_line, reserve_line;
 };
 
@@ -157,10 +157,10 @@ static bool set_log(struct parser *p, struct span value)
 		const char *name;
 		enum config_log_level level;
 	} levels[] = {
-			{"error", LOG_ERROR},
-			{"warn", LOG_WARN},
-			{"info", LOG_INFO},
-			{"debug", LOG_DEBUG},
+		{"error", LOG_ERROR},
+		{"warn", LOG_WARN},
+		{"info", LOG_INFO},
+		{"debug", LOG_DEBUG},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
@@ -181,7 +181,7 @@ static bool set_address(struct parser *p, struct span value)
 	if (c->dhcp)
 		return true;
 	if (!take_address(&value, &c->address) || !take_char(&value, '/') ||
-			!take_number(&value, 30, &bits) || bits == 0 || value.size != 0)
+		!take_number(&value, 30, &bits) || bits == 0 || value.size != 0)
 		return false;
 	c->netmask = UINT32_MAX << (32 - bits);
 
@@ -249,25 +249,25 @@ static bool set_debug_wait(struct parser *p, struct span value)
 }
 
 static const struct key keys[] = {
-		{"console", set_console, "serial, screen, both or none"},
-		{"log", set_log, "error, warn, info or debug"},
-		{"address", set_address, "dhcp or a host's A.B.C.D/N"},
-		{"gateway", set_gateway, "A.B.C.D"},
-		{"dns", set_dns, "A.B.C.D"},
-		{"port", set_port, "1 to 65535"},
-		{"insecure-plain", set_insecure_plain, "yes or no"},
-		{"cores", set_cores, "1 to 1024"},
-		{"memory", set_memory, "96M or more, like 512M or 16G"},
-		{"reserve", set_reserve, "a size like 64M or 2G"},
-		{"smt", set_smt, "on or off"},
-		{"debug-wait", set_debug_wait, "yes or no"},
+	{"console", set_console, "serial, screen, both or none"},
+	{"log", set_log, "error, warn, info or debug"},
+	{"address", set_address, "dhcp or a host's A.B.C.D/N"},
+	{"gateway", set_gateway, "A.B.C.D"},
+	{"dns", set_dns, "A.B.C.D"},
+	{"port", set_port, "1 to 65535"},
+	{"insecure-plain", set_insecure_plain, "yes or no"},
+	{"cores", set_cores, "1 to 1024"},
+	{"memory", set_memory, "96M or more, like 512M or 16G"},
+	{"reserve", set_reserve, "a size like 64M or 2G"},
+	{"smt", set_smt, "on or off"},
+	{"debug-wait", set_debug_wait, "yes or no"},
 };
 
 static int fail_unknown(struct parser *p, struct span key)
 {
 	char buf[SHOWN_MAX + 4];
 	size_t n = fmt(p->error, CONFIG_ERROR_MAX, "line %u: no key \"%s\"; there are", p->line,
-			shown(key, buf));
+		shown(key, buf));
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		n += fmt(p->error + n, CONFIG_ERROR_MAX - n, " %s", keys[i].name);
@@ -282,15 +282,16 @@ static int set_key(struct parser *p, struct span key, struct span value)
 		if (!span_is(key, keys[i].name))
 			continue;
 		if (p->seen & 1u << i) {
-			fmt(p->error, CONFIG_ERROR_MAX, "line %u: %s is set a second time; keep one",
-					p->line, keys[i].name);
+			fmt(p->error, CONFIG_ERROR_MAX,
+				"line %u: %s is set a second time; keep one", p->line,
+				keys[i].name);
 			return ERR_INVALID;
 		}
 		p->seen |= 1u << i;
 		if (keys[i].set(p, value))
 			return 0;
 		fmt(p->error, CONFIG_ERROR_MAX, "line %u: %s = \"%s\": write %s", p->line,
-				keys[i].name, shown(value, buf), keys[i].hint);
+			keys[i].name, shown(value, buf), keys[i].hint);
 		return ERR_INVALID;
 	}
 	return fail_unknown(p, key);
@@ -314,11 +315,11 @@ static int parse_line(struct parser *p, struct span line)
 		equals++;
 	if (equals == line.size) {
 		fmt(p->error, CONFIG_ERROR_MAX, "line %u: \"%s\": write key = value", p->line,
-				shown(line, buf));
+			shown(line, buf));
 		return ERR_INVALID;
 	}
 	return set_key(p, trim((struct span){line.at, equals}),
-			trim((struct span){line.at + equals + 1, line.size - equals - 1}));
+		trim((struct span){line.at + equals + 1, line.size - equals - 1}));
 }
 
 /* What no line can know by itself. */
@@ -334,8 +335,8 @@ static int check_whole(struct parser *p)
 	} else if (c->dhcp && p->dns_line) {
 		line = p->dns_line;
 		complaint = "dns goes with a fixed address; DHCP tells its own";
-	} else if (p->gateway_line && (c->gateway == c->address ||
-				   ((c->gateway ^ c->address) & c->netmask))) {
+	} else if (p->gateway_line &&
+		   (c->gateway == c->address || ((c->gateway ^ c->address) & c->netmask))) {
 		line = p->gateway_line;
 		complaint = "gateway must be another host of the network in address";
 	} else if (p->reserve_line && c->max_memory && c->reserve >= c->max_memory) {
@@ -351,11 +352,11 @@ static int check_whole(struct parser *p)
 void config_defaults(struct boot_config *c)
 {
 	*c = (struct boot_config){
-			.serial_console = true,
-			.screen_console = true,
-			.log_level = LOG_INFO,
-			.dhcp = true,
-			.port = DEFAULT_PORT,
+		.serial_console = true,
+		.screen_console = true,
+		.log_level = LOG_INFO,
+		.dhcp = true,
+		.port = DEFAULT_PORT,
 	};
 }
 

@@ -1,7 +1,7 @@
 /*
- * \creel\creel.conf: lines of `key = value`, `#` comments. Parsed once, at boot; the parser is pure.
- * An unknown key, a duplicate or a bad value is an error that names line and value: a host that
- * would run with less than its owner wrote down does not run.
+ * \creel\creel.conf: lines of `key = value`, `#` comments. Parsed once, at boot; the parser is
+ * pure. An unknown key, a duplicate or a bad value is an error that names line and value: a host
+ * that would run with less than its owner wrote down does not run.
  */
 #ifndef BOOT_CONFIG_H
 #define BOOT_CONFIG_H
@@ -14,20 +14,20 @@
 enum config_log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct boot_config {
-	bool serial_console;            /* console = serial | screen | both | none */
+	bool serial_console; /* console = serial | screen | both | none */
 	bool screen_console;
 	enum config_log_level log_level; /* log = error | warn | info | debug */
 
-	bool dhcp;                      /* address = dhcp, or A.B.C.D/N */
-	uint32_t address, netmask;      /* host byte order; with dhcp off */
-	uint32_t gateway, dns;          /* 0: none */
-	uint16_t port;                  /* port = N, the management port; 7117 unless told */
-	bool insecure_plain;            /* insecure-plain = yes opens the port without a seal */
+	bool dhcp;                 /* address = dhcp, or A.B.C.D/N */
+	uint32_t address, netmask; /* host byte order; with dhcp off */
+	uint32_t gateway, dns;     /* 0: none */
+	uint16_t port;             /* port = N, the management port; 7117 unless told */
+	bool insecure_plain;       /* insecure-plain = yes opens the port without a seal */
 
-	unsigned max_cores;             /* cores = N; 0: all */
-	uint64_t max_memory;            /* memory = SIZE, bytes of RAM to use; 0: all */
-	uint64_t reserve;               /* reserve = SIZE, bytes never given to guests; 0: our choice */
-	bool smt;                       /* smt = on: guests on every hardware thread */
+	unsigned max_cores;  /* cores = N; 0: all */
+	uint64_t max_memory; /* memory = SIZE, bytes of RAM to use; 0: all */
+	uint64_t reserve;    /* reserve = SIZE, bytes never given to guests; 0: our choice */
+	bool smt;            /* smt = on: guests on every hardware thread */
 
 	bool debug_wait; /* debug-wait = yes: the loader stops until a debugger lets it go on */
 };
@@ -39,6 +39,7 @@ void config_defaults(struct boot_config *c);
  * Parse `size` bytes of text into `c`, which starts from the defaults.
  * Returns 0, or ERR_INVALID with a sentence in `error` that names line, key, value and remedy.
  */
-int config_parse(struct boot_config *c, const char *text, size_t size, char error[CONFIG_ERROR_MAX]);
+int config_parse(
+	struct boot_config *c, const char *text, size_t size, char error[CONFIG_ERROR_MAX]);
 
 #endif

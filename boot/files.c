@@ -86,7 +86,8 @@ static uint64_t file_size(EFI_FILE_HANDLE file, const char *name, bool directory
 	if (EFI_ERROR(status))
 		boot_refuse("%s cannot be examined: %s", name, status_name(status));
 	if (((buffer.info.Attribute & EFI_FILE_DIRECTORY) != 0) != directory)
-		boot_refuse("%s is %s; replace it", name, directory ? "not a directory" : "a directory");
+		boot_refuse("%s is %s; replace it", name,
+			directory ? "not a directory" : "a directory");
 	return buffer.info.FileSize;
 }
 
@@ -102,7 +103,7 @@ static void read_whole(EFI_FILE_HANDLE file, const char *name, uint8_t *to, uint
 			status = EFI_END_OF_FILE;
 		if (EFI_ERROR(status))
 			boot_refuse("%s cannot be read at byte %lu: %s", name, done,
-					status_name(status));
+				status_name(status));
 		done += n;
 	}
 }
@@ -140,7 +141,7 @@ static bool copy_name(char name[BOOT_NAME_MAX], const CHAR16 *wide)
 	for (; wide[n]; n++) {
 		CHAR16 c = wide[n];
 		bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-				(c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+			    (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 
 		if (n == BOOT_NAME_MAX - 1) {
 			name[n] = '\0';
@@ -156,8 +157,8 @@ static bool copy_name(char name[BOOT_NAME_MAX], const CHAR16 *wide)
 	return true;
 }
 
-static void read_image(EFI_BOOT_SERVICES *bs, EFI_FILE_HANDLE dir, EFI_FILE_INFO *entry,
-		struct boot_info *info)
+static void read_image(
+	EFI_BOOT_SERVICES *bs, EFI_FILE_HANDLE dir, EFI_FILE_INFO *entry, struct boot_info *info)
 {
 	EFI_PHYSICAL_ADDRESS at = 0;
 	struct boot_image *slot = &info->images[info->image_count];
@@ -166,7 +167,8 @@ static void read_image(EFI_BOOT_SERVICES *bs, EFI_FILE_HANDLE dir, EFI_FILE_INFO
 		boot_refuse("\\creel\\images has more than %d files", BOOT_MAX_IMAGES);
 	if (!copy_name(slot->name, entry->FileName))
 		boot_refuse("image name \"%s\": use at most %d letters, digits, dots, dashes and "
-			    "underscores", slot->name, BOOT_NAME_MAX - 1);
+			    "underscores",
+			slot->name, BOOT_NAME_MAX - 1);
 	slot->size = entry->FileSize;
 	if (slot->size == 0)
 		boot_refuse("image %s is empty", slot->name);
@@ -176,10 +178,10 @@ static void read_image(EFI_BOOT_SERVICES *bs, EFI_FILE_HANDLE dir, EFI_FILE_INFO
 	if (!file)
 		boot_refuse("image %s vanished while the images were read", slot->name);
 	if (slot->size > BOOT_MAX_IMAGE_SIZE ||
-			EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData,
-					align_up(slot->size, PAGE_SIZE) / PAGE_SIZE, &at)))
+		EFI_ERROR(bs->AllocatePages(AllocateAnyPages, EfiLoaderData,
+			align_up(slot->size, PAGE_SIZE) / PAGE_SIZE, &at)))
 		boot_refuse("image %s of %llu MiB is too big for this machine's memory", slot->name,
-				slot->size / MIB);
+			slot->size / MIB);
 	read_whole(file, slot->name, (uint8_t *)(uintptr_t)at, slot->size);
 	file->Close(file);
 	slot->data = (const uint8_t *)(uintptr_t)at;

@@ -22,7 +22,7 @@ struct mp_services {
 };
 
 static EFI_GUID mp_services_guid = {
-		0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
+	0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
 
 static bool same_guid(const EFI_GUID *a, const EFI_GUID *b)
 {
@@ -51,24 +51,24 @@ void firmware_find_framebuffer(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 	EFI_GRAPHICS_OUTPUT_PROTOCOL *gop = NULL;
 
 	if (EFI_ERROR(bs->LocateProtocol(&guid, NULL, (void **)&gop)) || !gop->Mode ||
-			!gop->Mode->Info)
+		!gop->Mode->Info)
 		return;
 
 	const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode = gop->Mode->Info;
 	uint64_t bytes = 4ull * mode->PixelsPerScanLine * mode->VerticalResolution;
 
 	if (mode->PixelFormat != PixelRedGreenBlueReserved8BitPerColor &&
-			mode->PixelFormat != PixelBlueGreenRedReserved8BitPerColor)
+		mode->PixelFormat != PixelBlueGreenRedReserved8BitPerColor)
 		return;
 	if (mode->PixelsPerScanLine < mode->HorizontalResolution ||
-			gop->Mode->FrameBufferSize < bytes)
+		gop->Mode->FrameBufferSize < bytes)
 		return;
 	info->framebuffer = (struct boot_framebuffer){
-			.base = gop->Mode->FrameBufferBase,
-			.width = mode->HorizontalResolution,
-			.height = mode->VerticalResolution,
-			.stride = mode->PixelsPerScanLine,
-			.bgr = mode->PixelFormat == PixelBlueGreenRedReserved8BitPerColor,
+		.base = gop->Mode->FrameBufferBase,
+		.width = mode->HorizontalResolution,
+		.height = mode->VerticalResolution,
+		.stride = mode->PixelsPerScanLine,
+		.bgr = mode->PixelFormat == PixelBlueGreenRedReserved8BitPerColor,
 	};
 }
 
@@ -104,7 +104,7 @@ void firmware_list_processors(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 			info->cpu_apic_ids[0] = (uint32_t)cpu.processor_id;
 			boot_seen = true;
 		} else if ((cpu.status & MP_STATUS_ENABLED) && (cpu.status & MP_STATUS_HEALTHY) &&
-				n < BOOT_MAX_CPUS) {
+			   n < BOOT_MAX_CPUS) {
 			info->cpu_apic_ids[n++] = (uint32_t)cpu.processor_id;
 		}
 	}

@@ -1,6 +1,7 @@
 /*
  * The one struct that passes from boot/ to hv/. boot/ fills it before ExitBootServices and jumps to
- * hv_main(); nothing else is shared by the two. All pointers are physical addresses, identity mapped.
+ * hv_main(); nothing else is shared by the two. All pointers are physical addresses, identity
+ * mapped.
  */
 #ifndef BOOT_HANDOVER_H
 #define BOOT_HANDOVER_H
@@ -48,9 +49,9 @@ struct boot_info {
 	struct boot_section text, rodata, data; /* data holds .data and .bss */
 	uint64_t stack_guard; /* the page below the stack that hv_main runs on, in data; unmap it */
 
-	/* Zeroed memory in no range, for the first page tables. Until hv/ has loaded CR3, GDT and IDT
-	 * of its own it runs on the firmware's, which lie somewhere in the ranges: write nothing
-	 * there before. */
+	/* Zeroed memory in no range, for the first page tables. Until hv/ has loaded CR3, GDT and
+	 * IDT of its own it runs on the firmware's, which lie somewhere in the ranges: write
+	 * nothing there before. */
 	struct boot_section scratch;
 
 	uint64_t rsdp; /* ACPI root pointer, 0 where the firmware has none */

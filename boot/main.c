@@ -17,13 +17,13 @@ static struct boot_info boot_info;
 
 /* boot/efi.lds */
 extern uint8_t image_text[], image_text_end[], image_rodata[], image_rodata_end[], image_data[],
-		image_data_end[];
+	image_data_end[];
 
 static struct boot_section section(const uint8_t *start, const uint8_t *end)
 {
 	return (struct boot_section){
-			.base = (uint64_t)(uintptr_t)start,
-			.size = (uint64_t)(end - start),
+		.base = (uint64_t)(uintptr_t)start,
+		.size = (uint64_t)(end - start),
 	};
 }
 
@@ -82,7 +82,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 
 	memory_reserve(bs, info);
 	memory_take(image, bs, info);
-	console_say("handing over %llu MiB in %u ranges, %u processors, %u images", bytes_of(info) / MIB,
-			info->range_count, info->cpu_count, info->image_count);
+	console_say("handing over %llu MiB in %u ranges, %u processors, %u images",
+		bytes_of(info) / MIB, info->range_count, info->cpu_count, info->image_count);
 	boot_jump(info, (uint64_t)(uintptr_t)(boot_stack.stack + STACK_SIZE));
 }

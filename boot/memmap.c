@@ -56,7 +56,7 @@ static void add_range(struct boot_info *info, uint64_t base, uint64_t end)
 
 /* Adds what of [base, end) no unusable entry covers. */
 static void add_free_parts(struct boot_info *info, const struct memmap_entry *entries, size_t count,
-		uint64_t base, uint64_t end)
+	uint64_t base, uint64_t end)
 {
 	for (size_t i = 0; i < count && entries[i].base < end; i++) {
 		const struct memmap_entry *e = &entries[i];

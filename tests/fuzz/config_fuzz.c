@@ -1,4 +1,5 @@
-/* libFuzzer over creel.conf: any bytes give a configuration within its limits, or one error line. */
+/* libFuzzer over creel.conf: any bytes give a configuration within its limits, or one error line.
+ */
 #include "boot/config.h"
 #include "lib/err.h"
 

@@ -36,7 +36,7 @@ TEST(config_every_key)
 	CHECK_EQ(parse("console = serial\nlog = debug\naddress = 10.1.2.3/24\ngateway=10.1.2.1\n"
 		       "dns = 9.9.9.9\nport = 65535\ninsecure-plain = yes\ncores = 4\n"
 		       "memory = 2G\nreserve = 64M\nsmt = on\ndebug-wait = yes\n"),
-			0);
+		0);
 	CHECK(config.serial_console && !config.screen_console);
 	CHECK_EQ(config.log_level, LOG_DEBUG);
 	CHECK(!config.dhcp);
@@ -72,8 +72,7 @@ TEST(config_errors_name_line_key_value_and_remedy)
 {
 	REFUSES("# first\n\nport = 0\n", "line 3: port = \"0\": write 1 to 65535");
 	REFUSES("log = loud", "line 1: log = \"loud\": write error, warn, info or debug");
-	REFUSES("port = 80\nsmt = on\nport = 80",
-			"line 3: port is set a second time; keep one");
+	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
 	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns port "
 		       "insecure-plain cores memory reserve smt debug-wait");
@@ -82,35 +81,34 @@ TEST(config_errors_name_line_key_value_and_remedy)
 
 TEST(config_errors_show_no_control_characters)
 {
-	REFUSES("smt = \x1b[2J\x01",
-			"line 1: smt = \"?[2J?\": write on or off");
+	REFUSES("smt = \x1b[2J\x01", "line 1: smt = \"?[2J?\": write on or off");
 	REFUSES("log = aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeee",
-			"line 1: log = \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd...\": write error, "
-			"warn, info or debug");
+		"line 1: log = \"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd...\": write error, "
+		"warn, info or debug");
 }
 
 TEST(config_bad_addresses)
 {
 	static const char *const bad[] = {
-			"address = 10.1.2.3",
-			"address = 10.1.2.3/0",
-			"address = 10.1.2.3/31",
-			"address = 10.1.2/24",
-			"address = 10.1.2.256/24",
-			"address = 10.1.2.3.4/24",
-			"address = 10.1.2.3/24x",
-			"address = 10.1.2.0/24",
-			"address = 10.1.2.255/24",
-			"address = 127.0.0.1/8",
-			"address = 224.0.0.1/8",
-			"address = 0.0.0.1/8",
-			"address = 99999999999999999999.1.1.1/8",
-			"address = dhcp4",
-			"gateway = 10.0.0.1",
-			"dns = 10.0.0.1",
-			"address = 10.1.2.3/24\ngateway = 10.1.3.1",
-			"address = 10.1.2.3/24\ngateway = 10.1.2.3",
-			"address = 10.1.2.3/24\ngateway = 10.1.2.1/24",
+		"address = 10.1.2.3",
+		"address = 10.1.2.3/0",
+		"address = 10.1.2.3/31",
+		"address = 10.1.2/24",
+		"address = 10.1.2.256/24",
+		"address = 10.1.2.3.4/24",
+		"address = 10.1.2.3/24x",
+		"address = 10.1.2.0/24",
+		"address = 10.1.2.255/24",
+		"address = 127.0.0.1/8",
+		"address = 224.0.0.1/8",
+		"address = 0.0.0.1/8",
+		"address = 99999999999999999999.1.1.1/8",
+		"address = dhcp4",
+		"gateway = 10.0.0.1",
+		"dns = 10.0.0.1",
+		"address = 10.1.2.3/24\ngateway = 10.1.3.1",
+		"address = 10.1.2.3/24\ngateway = 10.1.2.3",
+		"address = 10.1.2.3/24\ngateway = 10.1.2.1/24",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -122,22 +120,22 @@ TEST(config_bad_addresses)
 TEST(config_bad_numbers)
 {
 	static const char *const bad[] = {
-			"port = -1",
-			"port = 65536",
-			"port = 99999999999999999999999",
-			"port = 80 81",
-			"cores = 0",
-			"cores = 1025",
-			"cores = all",
-			"memory = 64M",
-			"memory = 512",
-			"memory = 512MB",
-			"memory = 18446744073709551615T",
-			"memory = 18446744073709551616",
-			"memory = G",
-			"reserve = 0",
-			"memory = 1G\nreserve = 1G",
-			"insecure-plain = true",
+		"port = -1",
+		"port = 65536",
+		"port = 99999999999999999999999",
+		"port = 80 81",
+		"cores = 0",
+		"cores = 1025",
+		"cores = all",
+		"memory = 64M",
+		"memory = 512",
+		"memory = 512MB",
+		"memory = 18446744073709551615T",
+		"memory = 18446744073709551616",
+		"memory = G",
+		"reserve = 0",
+		"memory = 1G\nreserve = 1G",
+		"insecure-plain = true",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -4,9 +4,18 @@
 
 static struct boot_info info;
 
-#define USABLE(b, p)   {.base = (b), .pages = (p), .ram = true, .usable = true}
-#define RESERVED(b, p) {.base = (b), .pages = (p)}
-#define TAKEN(b, p)    {.base = (b), .pages = (p), .ram = true}
+#define USABLE(b, p)                                                                               \
+	{                                                                                          \
+		.base = (b), .pages = (p), .ram = true, .usable = true                             \
+	}
+#define RESERVED(b, p)                                                                             \
+	{                                                                                          \
+		.base = (b), .pages = (p)                                                          \
+	}
+#define TAKEN(b, p)                                                                                \
+	{                                                                                          \
+		.base = (b), .pages = (p), .ram = true                                             \
+	}
 
 #define BUILD(...)                                                                                 \
 	({                                                                                         \
@@ -38,7 +47,7 @@ TEST(memmap_low_megabyte_is_left_alone)
 TEST(memmap_unusable_wins_where_entries_overlap)
 {
 	CHECK_EQ(BUILD(USABLE(0x200000, 0x100), TAKEN(0x210000, 0x10), RESERVED(0x2f0000, 0x100)),
-			0xf0000 - 0x10000);
+		0xf0000 - 0x10000);
 	CHECK_EQ(info.range_count, 2);
 	CHECK_RANGE(0, 0x200000, 0x10000);
 	CHECK_RANGE(1, 0x220000, 0xd0000);
@@ -48,7 +57,7 @@ TEST(memmap_unusable_wins_where_entries_overlap)
 TEST(memmap_overlapping_usable_counts_once)
 {
 	CHECK_EQ(BUILD(USABLE(0x200000, 0x100), USABLE(0x280000, 0x100), USABLE(0x210000, 1)),
-			0x180000);
+		0x180000);
 	CHECK_EQ(info.range_count, 1);
 	CHECK_RANGE(0, 0x200000, 0x180000);
 }
@@ -75,7 +84,9 @@ TEST(memmap_gives_up_the_smallest_of_too_many)
 
 	for (unsigned i = 0; i < BOOT_MAX_RANGES + 10; i++) {
 		entries[i] = (struct memmap_entry){.base = 0x200000 + i * 0x100000ull,
-				.pages = i < 10 ? 1 : 2, .ram = true, .usable = true};
+			.pages = i < 10 ? 1 : 2,
+			.ram = true,
+			.usable = true};
 	}
 	CHECK_EQ(memmap_build(&info, entries, BOOT_MAX_RANGES + 10), BOOT_MAX_RANGES * 0x2000);
 	CHECK_EQ(info.range_count, BOOT_MAX_RANGES);
@@ -99,8 +110,10 @@ TEST(memmap_random_maps_match_a_page_model)
 			uint64_t pages = test_random(&seed) % (PAGES - base + 1);
 			bool ok = test_random(&seed) % 3 != 0;
 
-			entries[i] = (struct memmap_entry){.base = base * PAGE_SIZE, .pages = pages,
-					.ram = true, .usable = ok};
+			entries[i] = (struct memmap_entry){.base = base * PAGE_SIZE,
+				.pages = pages,
+				.ram = true,
+				.usable = ok};
 			for (uint64_t p = base; p < base + pages; p++)
 				*(ok ? &usable[p] : &blocked[p]) = true;
 		}
@@ -112,7 +125,8 @@ TEST(memmap_random_maps_match_a_page_model)
 
 			CHECK(range->size > 0 && range->base >= next);
 			next = range->base + range->size + 1; /* neighbours are merged */
-			for (uint64_t a = range->base; a < range->base + range->size; a += PAGE_SIZE)
+			for (uint64_t a = range->base; a < range->base + range->size;
+				a += PAGE_SIZE)
 				CHECK(usable[a / PAGE_SIZE] && !blocked[a / PAGE_SIZE]);
 		}
 	}
