@@ -11,6 +11,7 @@ a directory of its own and goes with it; the emulator dies with this process.
 import argparse
 import ctypes
 import glob
+import json
 import os
 import pty
 import re
@@ -81,6 +82,9 @@ class Machine:
     icount     QEMU: run deterministically, TSC = instructions << icount (7 is a good one)
     accel      QEMU: "tcg" or "kvm"
     nic        "virtio" (QEMU only), "e1000", "none"; None takes the emulator's usual
+    wire       QEMU: no network behind the NIC but this test, which sends and receives whole
+               Ethernet frames by wire_send() and wire_receive()
+    pcap       QEMU: write the NIC's packets to this file
     port       host port that is forwarded to guest_port; None picks a free one
     conf       text of creel.conf; None leaves the file out
     images     {name: path or bytes} for \\creel\\images\\
@@ -94,11 +98,13 @@ class Machine:
     """
 
     def __init__(self, kind="qemu", *, cpus=1, mem=512, cpu=None, icount=None, accel="tcg",
-                 nic=None, port=None, guest_port=MANAGEMENT_PORT, conf=CONF, images=None, efi=EFI,
+                 nic=None, wire=False, pcap=None, port=None, guest_port=MANAGEMENT_PORT, conf=CONF, images=None, efi=EFI,
                  disk=None, iso=None, bootable=True, extra=(), gdb=None, debugger=("c", "quit"), echo=False):
         self.kind, self.cpus, self.mem, self.cpu = kind, cpus, mem, cpu
         self.icount, self.accel = icount, accel
         self.nic = nic or ("virtio" if kind == "qemu" else "e1000")
+        self.wire, self.pcap = wire, pcap
+        self._wire_socket = self._qmp_file = None
         self.port, self.guest_port = port or free_port(), guest_port
         self.conf, self.images, self.efi = conf, images or {}, efi
         self.disk, self.iso = disk and os.path.abspath(disk), iso and os.path.abspath(iso)
@@ -152,6 +158,9 @@ class Machine:
             self.status = self.process.returncode
             for t in self._threads:
                 t.join(5)
+        for connection in (self._wire_socket, self._qmp_file):
+            if connection:
+                connection.close()
         if self.dir:
             for name in ("bochs.log", "emulator.txt"):
                 path = os.path.join(self.dir, name)
@@ -173,6 +182,44 @@ class Machine:
         for t in self._threads:
             t.join(5)
         return self.status
+
+    # ---- the wire, and QEMU's monitor ----
+
+    def wire_send(self, frame):
+        self._wire_socket.sendto(frame, os.path.join(self.dir, "wire-qemu"))
+
+    def wire_receive(self, timeout):
+        """The next Ethernet frame that the machine sent, or None."""
+        self._wire_socket.settimeout(timeout)
+        try:
+            return self._wire_socket.recv(65536)
+        except TimeoutError:
+            return None
+
+    def monitor(self, command):
+        """What QEMU's monitor answers to a line, such as "nmi", "info registers" or "mce ..."."""
+        if self._qmp_file is None:
+            path = os.path.join(self.dir, "qmp")
+            while not os.path.exists(path) and self.running():
+                time.sleep(0.02)
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(10)
+                s.connect(path)
+                self._qmp_file = s.makefile("rw")
+            self._qmp_file.readline()  # the greeting
+            self._qmp("qmp_capabilities")
+        return self._qmp("human-monitor-command", **{"command-line": command})
+
+    def _qmp(self, command, **arguments):
+        json.dump({"execute": command, "arguments": arguments}, self._qmp_file)
+        self._qmp_file.write("\n")
+        self._qmp_file.flush()
+        while True:
+            answer = json.loads(self._qmp_file.readline())
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
 
     # ---- serial ----
 
@@ -309,7 +356,8 @@ class Machine:
                    "-cpu", self.cpu or ("host" if self.accel == "kvm" else "max"),
                    "-smp", str(self.cpus), "-m", f"{self.mem}M", "-serial", "stdio",
                    "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={QEMU_FIRMWARE}",
-                   "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+                   "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                   "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off"]
         if self.icount is not None:
             command += ["-icount", f"shift={self.icount},sleep=off"]
         if self.iso:
@@ -320,12 +368,22 @@ class Machine:
                         "-device", "ide-hd,drive=boot,bootindex=0"]
         if self.nic != "none":
             card = {"virtio": "virtio-net-pci,disable-legacy=on", "e1000": "e1000"}[self.nic]
-            command += ["-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:"
-                        f"{self.port}-:{self.guest_port}",
+            command += ["-netdev", self._netdev(),
                         "-device", f"{card},netdev=net0,mac={MAC},romfile="]
+        if self.pcap:
+            command += ["-object", f"filter-dump,id=pcap,netdev=net0,file={self.pcap}"]
         if self.gdb:
             command += ["-gdb", f"tcp:127.0.0.1:{self.gdb}"]
         return command + self.extra
+
+    def _netdev(self):
+        if not self.wire:
+            return f"user,id=net0,hostfwd=tcp:127.0.0.1:{self.port}-:{self.guest_port}"
+        near, far = os.path.join(self.dir, "wire"), os.path.join(self.dir, "wire-qemu")
+        self._wire_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._wire_socket.bind(near)
+        return (f"dgram,id=net0,local.type=unix,local.path={far},"
+                f"remote.type=unix,remote.path={near}")
 
     def _bochs(self):
         if self.iso:
