@@ -20,9 +20,10 @@ HV_VMX_SRC :=
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/e1000/e1000.c \
 	drivers/virtio/device.c drivers/virtio/net.c drivers/virtio/rng.c drivers/virtio/virtqueue.c
-NET_SRC := net/arp.c net/checksum.c net/icmp.c net/ipv4.c net/net.c net/ring.c net/siphash.c \
-	net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c net/tcp_listen.c net/tcp_output.c \
-	net/tcp_table.c net/tcp_timer.c net/tcp_wire.c net/timer.c net/udp.c net/wire.c
+NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ipv4.c net/net.c \
+	net/ring.c net/siphash.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
+	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
+	net/timer.c net/udp.c net/wire.c
 MGMT_SRC :=
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
@@ -122,6 +123,9 @@ UNIT_CC     := clang
 UNIT_SAN    := address,undefined
 UNIT_CFLAGS := -std=gnu11 -g -O1 -I. $(WARN) -fno-omit-frame-pointer -MMD -MP
 
+UNIT_TESTS += net_dhcp
+net_dhcp_SRC := $(NET_SRC)
+
 UNIT_TESTS += net_tcp
 net_tcp_SRC := tests/unit/net_sim.c $(NET_SRC)
 
@@ -193,6 +197,20 @@ fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
 			$$f.corpus >$$f.log 2>&1 || { tail -30 $$f.log; echo "FAIL fuzz_$$(basename $$f)"; exit 1; }; \
 		echo "ok fuzz_$$(basename $$f) ($$(sed -n 's/.*number_of_executed_units: *//p' $$f.log) runs)"; \
 	done
+
+# ---- the network stack against the Linux kernel's, over a tap in a network namespace --------------
+
+net-peer: $(BUILD)/net/peer
+	@tests/net/linux_peer.py $<
+
+NET_PEER_OBJ := $(patsubst %.c,$(BUILD)/net/%.o,tests/net/peer.c $(NET_SRC))
+
+$(BUILD)/net/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) -fsanitize=$(UNIT_SAN) -fno-sanitize-recover=all -c $< -o $@
+$(BUILD)/net/peer: $(NET_PEER_OBJ)
+	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
+-include $(NET_PEER_OBJ:.o=.d)
 
 help:
 	@echo 'make                    build/BOOTX64.EFI, the appliance (CC=clang works too)'

@@ -27,7 +27,23 @@ bool ipv4_is_neighbour(const struct net_stack *s, uint32_t addr)
 {
 	const struct net_address *a = &s->address;
 
-	return ((addr ^ a->addr) & a->mask) == 0 && addr != a->addr && is_host(s, addr);
+	return net_same_link(a, addr) && addr != a->addr && is_host(s, addr);
+}
+
+static bool mask_is_contiguous(uint32_t mask)
+{
+	return mask != 0 && (~mask & (~mask + 1)) == 0;
+}
+
+bool net_address_valid(const struct net_address *a)
+{
+	bool host = a->addr >> 24 != 0 && a->addr >> 24 != IPV4_LOOPBACK_NET &&
+		    a->addr < IPV4_MULTICAST;
+	uint32_t host_part = a->addr & ~a->mask;
+
+	/* Neither "this network" nor its broadcast address, where those exist (RFC 3021). */
+	return host && mask_is_contiguous(a->mask) &&
+	       (~a->mask <= 1 || (host_part != 0 && host_part != ~a->mask));
 }
 
 /* Before DHCP has given an address, unicast to whatever address may be its answer. */

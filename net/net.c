@@ -62,11 +62,6 @@ static bool in_range(uint32_t v, uint32_t low, uint32_t high)
 	return v >= low && v <= high;
 }
 
-static bool mask_is_contiguous(uint32_t mask)
-{
-	return mask != 0 && (~mask & (~mask + 1)) == 0;
-}
-
 static bool config_valid(const struct net_config *c)
 {
 	return c->send && c->random && !mac_is_group(c->mac) &&
@@ -74,7 +69,7 @@ static bool config_valid(const struct net_config *c)
 	       in_range(c->rx_buffer, RING_MIN, RING_MAX) &&
 	       in_range(c->tx_buffer, RING_MIN, RING_MAX) &&
 	       in_range(c->pool_per_conn, POOL_PER_CONN_MIN, POOL_PER_CONN_MAX) &&
-	       (c->dhcp || (c->address.addr != 0 && mask_is_contiguous(c->address.mask)));
+	       (c->dhcp || net_address_valid(&c->address));
 }
 
 static uint32_t pool_chunks(const struct net_config *c)
@@ -158,6 +153,8 @@ int net_init(struct net_stack *s, const struct net_config *config, void *arena, 
 	init_rings(s, l.slots);
 	tcp_init(s);
 	arp_init(s);
+	if (s->config.dhcp)
+		dhcp_init(s);
 	s->icmp_echo_rate = (struct net_rate){
 		.burst = ICMP_ECHO_BURST,
 		.interval_us = 1000000 / ICMP_ECHO_PER_S,
@@ -186,8 +183,13 @@ void stack_send(struct net_stack *s, const struct pkt *p)
 
 void stack_set_address(struct net_stack *s, const struct net_address *address)
 {
+	bool moved = s->address.addr != address->addr || s->address.mask != address->mask;
+
 	s->address = *address;
-	arp_flush(s);
+	if (moved) {
+		arp_flush(s);
+		tcp_address_changed(s);
+	}
 	if (address->addr && s->link_up)
 		arp_announce(s);
 	if (s->config.address_changed)
@@ -200,7 +202,9 @@ void net_link(struct net_stack *s, bool up, uint64_t now_us)
 	if (s->link_up == up)
 		return;
 	s->link_up = up;
-	if (up)
+	if (s->config.dhcp)
+		dhcp_link(s, up);
+	else if (up)
 		stack_set_address(s, &s->config.address);
 }
 

@@ -6,6 +6,7 @@
 #define NET_STACK_H
 
 #include "net/arp.h"
+#include "net/dhcp.h"
 #include "net/ipv4.h"
 #include "net/net.h"
 #include "net/pkt.h"
@@ -34,6 +35,7 @@ struct net_stack {
 
 	struct arp arp;
 	struct udp_port udp[UDP_PORTS_MAX];
+	struct dhcp dhcp;
 	struct tcp tcp;
 
 	/* The one packet that is being built. Sending takes it at once, so one is enough. */
@@ -50,6 +52,15 @@ static inline void stack_begin(struct net_stack *s, struct pkt *p)
 void stack_send(struct net_stack *s, const struct pkt *p);
 
 void stack_random(struct net_stack *s, void *buf, size_t len);
+
+/* Whether a host can have `a` for its address: a usable one, and a mask without holes. */
+bool net_address_valid(const struct net_address *a);
+
+/* Whether `addr` is on the link of the host with address `a`. */
+static inline bool net_same_link(const struct net_address *a, uint32_t addr)
+{
+	return ((addr ^ a->addr) & a->mask) == 0;
+}
 
 /* Changes the address of the interface; all zero for none. Tells the owner and the neighbours. */
 void stack_set_address(struct net_stack *s, const struct net_address *address);

@@ -19,6 +19,7 @@ enum tcp_reason {
 	TCP_RESET,   /* the peer reset the connection */
 	TCP_REFUSED, /* tcp_connect() met a closed port */
 	TCP_TIMEOUT, /* the peer stopped answering */
+	TCP_NO_ADDRESS, /* our own address was lost or changed */
 };
 
 struct tcp_ops {

@@ -139,6 +139,9 @@ struct tcp_conn *tcp_create(struct net_stack *s, const struct tcp_segment *seg);
 /* Back to the free list, without a word to the peer. */
 void tcp_release(struct tcp_conn *c);
 
+/* Ends the connections that were made from another address than the present one. */
+void tcp_address_changed(struct net_stack *s);
+
 /* The connection is over for `reason`; its owner hears it with the other events. */
 void tcp_drop(struct tcp_conn *c, enum tcp_reason reason);
 

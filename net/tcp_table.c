@@ -148,6 +148,18 @@ void tcp_drop(struct tcp_conn *c, enum tcp_reason reason)
 	c->events = TCP_EV_CLOSED;
 }
 
+void tcp_address_changed(struct net_stack *s)
+{
+	for (uint32_t i = 0; i < s->config.max_connections; i++) {
+		struct tcp_conn *c = &s->tcp.conn[i];
+
+		if (!c->in_use || c->local == s->address.addr)
+			continue;
+		tcp_drop(c, TCP_NO_ADDRESS);
+		tcp_mark_ready(c);
+	}
+}
+
 void tcp_orphan(struct tcp_conn *c)
 {
 	c->ops = NULL;
