@@ -243,7 +243,10 @@ debug-bochs: appliance
 # Commands for tests/run; each prints "ok NAME" and "FAIL NAME" lines. Scenarios are functions
 # test_* of tests/e2e/*.py.
 
-E2E := tests/e2e/test_boot.py tests/e2e/test_debug.py
+E2E += tests/e2e/test_harness.py
+E2E += tests/e2e/test_image.py
+E2E += tests/e2e/test_boot.py
+E2E += tests/e2e/test_debug.py
 
 # (the job server of this make does not reach through tests/run)
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
