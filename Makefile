@@ -16,6 +16,11 @@ BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c b
 	boot/memmap.c boot/memory.c
 LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
+# the machine
+LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c
+HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/entry.S hv/font.c \
+	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
+	hv/random.c hv/smp.c hv/topology.c hv/tsc_sync.c
 HV_VMX_SRC :=
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/e1000/e1000.c \
@@ -150,6 +155,10 @@ memmap_SRC := boot/memmap.c
 GMEM_SRC := hv/budget.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/tlb.c
 UNIT_TESTS     += gmem_model
 gmem_model_SRC := $(GMEM_SRC)
+
+UNIT_TESTS += random logring
+random_SRC  := lib/chacha20.c lib/csprng.c
+logring_SRC := lib/logring.c
 
 UNIT_TESTS      += svm_demands svm_exit
 svm_demands_SRC := hv/svm/demands.c lib/fmt.c

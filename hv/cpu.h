@@ -541,6 +541,27 @@ static inline void cpu_sti(void)
 	__asm__ volatile("sti" ::: "memory");
 }
 
+/* Interrupts off, until cpu_irq_restore() with what this returned; nests. */
+static inline uint64_t cpu_irq_save(void)
+{
+	uint64_t flags = read_rflags();
+
+	cpu_cli();
+	return flags;
+}
+
+static inline void cpu_irq_restore(uint64_t flags)
+{
+	if (flags & RFLAGS_IF)
+		cpu_sti();
+}
+
+/* Let the handlers of what is pending run; interrupts are off before and after. */
+static inline void cpu_take_interrupts(void)
+{
+	__asm__ volatile("sti; nop; cli" ::: "memory");
+}
+
 /* Enable interrupts and sleep until one comes; none can slip in between (the shadow of STI). They
  * are off again on return. */
 static inline void cpu_sleep(void)

@@ -1,35 +1,99 @@
 /* The hypervisor's story. It begins where boot/ ends. */
 #include "boot/handover.h"
-#include "hv/symbols.h"
+#include "hv/acpi.h"
+#include "hv/apic.h"
+#include "hv/bootmem.h"
+#include "hv/clock.h"
+#include "hv/console.h"
+#include "hv/core.h"
+#include "hv/cpu.h"
+#include "hv/hostmap.h"
+#include "hv/idt.h"
+#include "hv/iommu.h"
+#include "hv/log.h"
+#include "hv/machine_check.h"
+#include "hv/panic.h"
+#include "hv/random.h"
+#include "hv/smp.h"
 #include "lib/string.h"
 
-#define COM1             0x3f8
-#define COM1_LINE_STATUS (COM1 + 5)
-#define THR_EMPTY        0x20
+static struct acpi_info acpi;
 
-static void put(const char *s)
+static const void *map_table(void *ctx, uint64_t physical, uint64_t size)
 {
-	for (; *s; s++) {
-		uint8_t status;
+	(void)ctx;
+	return hostmap_firmware(physical, size);
+}
 
-		do
-			__asm__ volatile("inb %1, %0" : "=a"(status) : "Nd"((uint16_t)COM1_LINE_STATUS));
-		while (!(status & THR_EMPTY));
-		__asm__ volatile("outb %0, %1" : : "a"(*s), "Nd"((uint16_t)COM1));
-	}
+static void note_table(void *ctx, const char *sentence)
+{
+	(void)ctx;
+	log_warn("%s", sentence);
+}
+
+/* Processor, microcode and memory, as a report of trouble must name them. */
+static void describe_machine(const struct boot_info *info)
+{
+	struct cpuid_regs brand[4] = {
+		cpuid(CPUID_BRAND), cpuid(CPUID_BRAND + 1), cpuid(CPUID_BRAND + 2), { 0 },
+	};
+	const char *name = (const char *)brand;
+	uint64_t usable = 0, revision = 0;
+
+	/* SDM Vol 3, "Microcode Update Facilities": the revision is in the upper half; AMD: lower */
+	if (rdmsr_safe(MSR_UCODE_REV, &revision) && revision >> 32)
+		revision >>= 32;
+	while (*name == ' ')
+		name++;
+	for (unsigned i = 0; i < info->range_count; i++)
+		usable += info->ranges[i].size;
+	log_info("processor: %s, microcode %llx", name, (unsigned long long)revision);
+	log_info("memory: %llu MiB usable", (unsigned long long)(usable / MIB));
+}
+
+NORETURN static void core_loop(struct core *core)
+{
+	log_info("core %u runs", core->id);
+	for (;;)
+		cpu_sleep();
 }
 
 void hv_main(struct boot_info *info)
 {
-	char line[160];
-	uint64_t usable = 0, offset = 0;
-	const char *name = symbol_lookup((uint64_t)(uintptr_t)hv_main, &offset);
+	struct core *core = core_boot();
 
-	for (unsigned i = 0; i < info->range_count; i++)
-		usable += info->ranges[i].size;
-	fmt(line, sizeof(line), "creel: %s+%lu: %llu MiB usable in %u ranges, %u processors\r\n",
-			name ? name : "?", offset, usable / MIB, info->range_count, info->cpu_count);
-	put(line);
-	for (;;)
-		__asm__ volatile("hlt");
+	/* first of all a way to speak, and to say why if something breaks */
+	console_start(info->config.serial_console);
+	log_set_level(info->config.log_level);
+	idt_init();
+	idt_load(core);
+	log_info("Creel");
+
+	/* our own page tables: nothing of the firmware's is used from here on */
+	hostmap_init(info);
+	core_setup_registers();
+	core_guard_stacks(core);
+	if (info->config.screen_console)
+		console_screen_start(&info->framebuffer);
+	machine_check_init();
+	describe_machine(info);
+
+	/* what the firmware tells of the machine */
+	acpi_parse(&acpi, info->rsdp, &(struct acpi_source){ .map = map_table, .note = note_table });
+	if (!acpi.present)
+		log_info("the firmware has no ACPI tables");
+
+	/* time, interrupts, chance */
+	clock_init(&acpi, info->tsc_at_entry);
+	apic_init(&acpi);
+	apic_core_init();
+	apic_timer_calibrate();
+	iommu_disable_all(&acpi);
+	random_init(info);
+
+	smp_prepare(info, &acpi, core);
+
+	/* all other cores */
+	smp_start(info, core_loop);
+	core_loop(core);
 }

@@ -1,0 +1,30 @@
+/*
+ * The end: something that must never happen did. Shows why, the registers, where each core was, and
+ * the way there with names, on all consoles; stops all cores; halts for ever.
+ */
+#ifndef HV_PANIC_H
+#define HV_PANIC_H
+
+#include "lib/base.h"
+
+struct trap_frame;
+
+/* For broken invariants of our own. What a guest, a client or a packet does never gets here. */
+NORETURN void panic(const char *format, ...) PRINTF(1, 2);
+
+/* With the registers of `frame`. A NULL format describes the exception itself. */
+NORETURN void panic_trap(const struct trap_frame *frame, const char *format, ...) PRINTF(2, 3);
+
+/*
+ * Stop the other cores and take the consoles, for a caller that shows more before it panics. A core
+ * that comes second does not return. Calling it again on the same core does nothing.
+ */
+void panic_begin(void);
+
+/* Has some core begun? */
+bool panic_in_progress(void);
+
+/* Stop this core, after another's panic; `frame` says where it was. */
+NORETURN void panic_stop_here(const struct trap_frame *frame);
+
+#endif
