@@ -44,7 +44,7 @@ OBJCOPY := objcopy
 CFLAGS := -std=gnu11 -O2 -g -I. $(WARN) -ffreestanding -fpie -fvisibility=hidden -fshort-wchar \
 	-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)=. -MMD -MP \
-	$(CFLAGS_EXTRA)
+	-Wframe-larger-than=4096 $(CFLAGS_EXTRA)
 EFI_CFLAGS := -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -DGNU_EFI_USE_MS_ABI
 
 # The compiler must not turn memcpy's loop into a call of memcpy.
