@@ -37,7 +37,7 @@ static bool type_is_ram(UINT32 type)
 static bool type_is_usable(UINT32 type)
 {
 	return type == EfiConventionalMemory || type == EfiBootServicesCode ||
-			type == EfiBootServicesData;
+	       type == EfiBootServicesData;
 }
 
 static struct map read_map(EFI_BOOT_SERVICES *bs)
@@ -46,11 +46,11 @@ static struct map read_map(EFI_BOOT_SERVICES *bs)
 	UINTN size = sizeof(map_buffer), stride = 0;
 	UINT32 version = 0;
 	EFI_STATUS status = bs->GetMemoryMap(
-			&size, (EFI_MEMORY_DESCRIPTOR *)map_buffer, &map.key, &stride, &version);
+		&size, (EFI_MEMORY_DESCRIPTOR *)map_buffer, &map.key, &stride, &version);
 
 	if (EFI_ERROR(status))
 		boot_refuse("the firmware's memory map cannot be read (error %lu, %lu bytes)",
-				status & 0xff, size);
+			status & 0xff, size);
 	if (stride < sizeof(EFI_MEMORY_DESCRIPTOR))
 		boot_refuse("the firmware's memory map has entries of %lu bytes", stride);
 	for (UINTN at = 0; at + stride <= size && map.count < MAP_MAX_ENTRIES; at += stride) {
@@ -58,10 +58,10 @@ static struct map read_map(EFI_BOOT_SERVICES *bs)
 
 		memcpy(&d, map_buffer + at, sizeof(d));
 		map_entries[map.count++] = (struct memmap_entry){
-				.base = d.PhysicalStart,
-				.pages = d.NumberOfPages,
-				.ram = type_is_ram(d.Type),
-				.usable = type_is_usable(d.Type),
+			.base = d.PhysicalStart,
+			.pages = d.NumberOfPages,
+			.ram = type_is_ram(d.Type),
+			.usable = type_is_usable(d.Type),
 		};
 	}
 	return map;
@@ -73,8 +73,9 @@ void memory_check(EFI_BOOT_SERVICES *bs, const char *why)
 	uint64_t usable = memmap_build(&probe, map_entries, read_map(bs).count);
 
 	if (usable < BOOT_MIN_RAM)
-		boot_refuse("this machine has %llu MiB of usable memory%s, Creel needs at least %llu MiB",
-				usable / MIB, why, BOOT_MIN_RAM / MIB);
+		boot_refuse("this machine has %llu MiB of usable memory%s, Creel needs at least "
+			    "%llu MiB",
+			usable / MIB, why, BOOT_MIN_RAM / MIB);
 }
 
 void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)
@@ -88,10 +89,10 @@ void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 		boot_refuse("the firmware has no free page below 1 MiB to start processors with");
 	info->trampoline = page;
 
-	if (EFI_ERROR(bs->AllocatePages(AllocateMaxAddress, EfiLoaderData,
-			    BOOT_SCRATCH_SIZE / PAGE_SIZE, &scratch)))
-		boot_refuse("the firmware has no %llu KiB for page tables",
-				BOOT_SCRATCH_SIZE / KIB);
+	if (EFI_ERROR(bs->AllocatePages(
+		    AllocateMaxAddress, EfiLoaderData, BOOT_SCRATCH_SIZE / PAGE_SIZE, &scratch)))
+		boot_refuse(
+			"the firmware has no %llu KiB for page tables", BOOT_SCRATCH_SIZE / KIB);
 	memset((void *)(uintptr_t)scratch, 0, BOOT_SCRATCH_SIZE);
 	info->scratch = (struct boot_section){.base = scratch, .size = BOOT_SCRATCH_SIZE};
 }
