@@ -18,7 +18,8 @@ LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 # the machine
 LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c
-HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/entry.S hv/font.c \
+HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/driver_env.c \
+	hv/entry.S hv/font.c \
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
 	hv/random.c hv/smp.c hv/topology.c hv/tsc_sync.c
 HV_VMX_SRC :=

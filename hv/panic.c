@@ -230,6 +230,20 @@ void panic(const char *format, ...)
 		*(const uint64_t *)__builtin_frame_address(0));
 }
 
+void refuse(const char *format, ...)
+{
+	char why[LINE_MAX];
+	va_list ap;
+
+	va_start(ap, format);
+	vfmt(why, sizeof(why), format, ap);
+	va_end(ap);
+	panic_begin();
+	say("creel: cannot start: %s", why);
+	console_flush();
+	cpu_halt();
+}
+
 void panic_trap(const struct trap_frame *frame, const char *format, ...)
 {
 	char why[LINE_MAX];

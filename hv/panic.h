@@ -16,6 +16,12 @@ NORETURN void panic(const char *format, ...) PRINTF(1, 2);
 NORETURN void panic_trap(const struct trap_frame *frame, const char *format, ...) PRINTF(2, 3);
 
 /*
+ * This machine, or its configuration, is not one that we can run on: say why, and halt. Only before
+ * guests run.
+ */
+NORETURN void refuse(const char *format, ...) PRINTF(1, 2);
+
+/*
  * Stop the other cores and take the consoles, for a caller that shows more before it panics. A core
  * that comes second does not return. Calling it again on the same core does nothing.
  */

@@ -102,6 +102,13 @@ void random_init(struct boot_info *info)
 		log_warn("this machine has no source of random numbers that can be trusted");
 }
 
+void random_add(const void *data, size_t size, bool trusted)
+{
+	csprng_mix(&this_core()->random, data, size);
+	if (trusted)
+		credited_bits += (unsigned)size * 8;
+}
+
 bool random_seeded(void)
 {
 	return credited_bits >= SEED_BITS;

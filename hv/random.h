@@ -13,6 +13,9 @@ struct core;
  * firmware's from `info`. */
 void random_init(struct boot_info *info);
 
+/* On the boot core: stir in what a device gave. Counts as trusted when `trusted`. */
+void random_add(const void *data, size_t size, bool trusted);
+
 /* On the boot core, for a core that has not been started yet. */
 void random_seed_core(struct core *core);
 
