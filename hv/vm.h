@@ -58,6 +58,7 @@ struct vcpu {
 	uint64_t regs[REG_COUNT];
 	uint64_t rip, rsp, rflags;
 	uint64_t cr0, cr2, cr3, cr4, cr8, efer;
+	uint64_t pdpte[4];        /* VT-x: of PAE paging outside long mode, kept apart from memory */
 	uint64_t dr[4], dr6, dr7;
 	struct vm_segment seg[SEG_COUNT];
 	struct vm_table gdtr, idtr;
