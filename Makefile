@@ -22,7 +22,7 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 	hv/entry.S hv/font.c \
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
 	hv/random.c hv/smp.c hv/topology.c hv/tsc_sync.c
-HV_VMX_SRC :=
+HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/e1000/e1000.c \
 	drivers/virtio/device.c drivers/virtio/net.c drivers/virtio/rng.c drivers/virtio/virtqueue.c
@@ -161,7 +161,8 @@ UNIT_TESTS += random logring
 random_SRC  := lib/chacha20.c lib/csprng.c
 logring_SRC := lib/logring.c
 
-UNIT_TESTS      += svm_demands svm_exit
+UNIT_TESTS      += vmx_demands svm_demands svm_exit
+vmx_demands_SRC := hv/vmx/demands.c lib/fmt.c
 svm_demands_SRC := hv/svm/demands.c lib/fmt.c
 svm_exit_SRC    := hv/svm/state.c hv/svm/svm.c
 
