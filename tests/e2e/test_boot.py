@@ -1,11 +1,13 @@
 """From power on to hv_main(), and every way in which the loader refuses."""
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
+import bootdisk  # noqa: E402
 from run import CONF, EFI, ROOT, Machine  # noqa: E402
 
 ISO = os.path.join(ROOT, "build", "creel.iso")
@@ -78,6 +80,22 @@ def test_corrupt_conf_is_refused():
 
 def test_oversized_conf_is_refused():
     assert refusal(conf="#" * 65537) == "\\creel\\creel.conf has 65537 bytes, the most is 65536"
+
+
+def test_unreadable_conf_is_refused():
+    """A directory entry that claims more bytes than the file system holds for the file."""
+    with tempfile.TemporaryDirectory() as d:
+        disk = os.path.join(d, "disk.img")
+        bootdisk.make(disk, EFI, "smt = on\n", {})
+        with open(disk, "r+b") as f:
+            data = f.read()
+            entry = data.index(b"CREEL~1 CON")
+            assert struct.unpack_from("<I", data, entry + 28) == (9,)
+            f.seek(entry + 28)
+            f.write(struct.pack("<I", 50000))
+        said = refusal(disk=disk)
+    assert re.fullmatch(r"\\creel\\creel\.conf cannot be .*: (file system is corrupt|device error|"
+                        r"file ends early)", said), said
 
 
 def test_images_that_do_not_fit_are_refused():
