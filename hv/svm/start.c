@@ -29,9 +29,16 @@ static uint8_t msrpm[MSRPM_SIZE] ALIGNED(PAGE_SIZE);
 /* MSRs that are switched with the guest, by VMLOAD and VMSAVE. TSC_AUX is too, by load() and
  * store(). */
 static const uint32_t switched_msrs[] = {
-	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
-	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK,
-	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+	MSR_FS_BASE,
+	MSR_GS_BASE,
+	MSR_KERNEL_GS_BASE,
+	MSR_STAR,
+	MSR_LSTAR,
+	MSR_CSTAR,
+	MSR_SFMASK,
+	MSR_SYSENTER_CS,
+	MSR_SYSENTER_ESP,
+	MSR_SYSENTER_EIP,
 };
 
 /* Host memory is identity mapped. */
@@ -43,27 +50,27 @@ static hpa_t physical(const void *p)
 /* "MSR Intercepts" */
 static void msr_pass(uint32_t msr)
 {
-	static const uint32_t ranges[] = { 0, 0xc0000000, 0xc0010000 };
+	static const uint32_t ranges[] = {0, 0xc0000000, 0xc0010000};
 
 	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
 		uint32_t n = msr - ranges[i];
 
 		if (n < MSRPM_RANGE_MSRS)
-			msrpm[i * MSRPM_RANGE_BYTES + n / 4] &= (uint8_t)~(3u << n % 4 * 2);
+			msrpm[i * MSRPM_RANGE_BYTES + n / 4] &= (uint8_t) ~(3u << n % 4 * 2);
 	}
 }
 
 static bool has_tsc_aux(void)
 {
 	return (cpuid(CPUID_EXT_FEATURES).edx & CPUID_X1_EDX_RDTSCP) ||
-		(cpuid_sub_checked(CPUID_EXTENDED, 0).ecx & CPUID_7_ECX_RDPID);
+	       (cpuid_sub_checked(CPUID_EXTENDED, 0).ecx & CPUID_7_ECX_RDPID);
 }
 
 static void read_facts(struct svm_facts *f)
 {
 	struct cpuid_regs extended = cpuid(CPUID_EXT_FEATURES), svm = cpuid(CPUID_SVM);
 
-	*f = (struct svm_facts){ .extended_ecx = extended.ecx, .extended_edx = extended.edx };
+	*f = (struct svm_facts){.extended_ecx = extended.ecx, .extended_edx = extended.edx};
 	if (!(extended.ecx & CPUID_X1_ECX_SVM))
 		return;
 	f->asids = svm.ebx;
@@ -79,7 +86,7 @@ int svm_probe(struct vm_caps *caps, char *why, size_t why_size)
 	if (!svm_demands_met(&f, why, why_size))
 		return ERR_UNSUPPORTED;
 	*caps = (struct vm_caps){
-		.tlb = { .flush_by_tag = f.svm_edx & CPUID_SVM_EDX_FLUSH_BY_ASID },
+		.tlb = {.flush_by_tag = f.svm_edx & CPUID_SVM_EDX_FLUSH_BY_ASID},
 		.tag_count = f.asids - 1,
 		.traps_control_regs = f.svm_edx & CPUID_SVM_EDX_DECODE_ASSIST,
 	};
@@ -111,7 +118,7 @@ static void write_controls(struct vmcb_control *c, const struct svm_facts *f)
 	if (f->svm_edx & CPUID_SVM_EDX_DECODE_ASSIST)
 		c->intercept_cr_write = INTERCEPT_CR_WRITE(4);
 	c->intercept_exceptions = INTERCEPT_VECTOR(VECTOR_DB) | INTERCEPT_VECTOR(VECTOR_AC) |
-		INTERCEPT_VECTOR(VECTOR_MC);
+				  INTERCEPT_VECTOR(VECTOR_MC);
 	c->intercept_misc1 = INTERCEPT1_WANTED;
 	c->intercept_misc2 = INTERCEPT2_WANTED;
 	c->intercept_misc3 = intercept_misc3();
@@ -131,7 +138,7 @@ static void svm_on(struct vmcb *host, hpa_t host_save)
 		wrmsr(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, host_save);
-	__asm__ volatile("vmsave %0" :: "a"(physical(host)) : "memory");
+	__asm__ volatile("vmsave %0" ::"a"(physical(host)) : "memory");
 }
 
 /* Begin to mirror the registers that load() and store() switch. */
@@ -170,8 +177,8 @@ int svm_core_start(struct core *core, struct frame_pool *pool)
 	if (!svm_demands_met(&f, why, sizeof(why)))
 		return ERR_UNSUPPORTED;
 	if ((err = alloc_page(core, pool, &own)) < 0 || (err = alloc_page(core, pool, &vmcb)) < 0 ||
-			(err = alloc_page(core, pool, &host)) < 0 ||
-			(err = alloc_page(core, pool, &host_save)) < 0)
+		(err = alloc_page(core, pool, &host)) < 0 ||
+		(err = alloc_page(core, pool, &host_save)) < 0)
 		return err; /* the core will not be used, and start is not tried again */
 	c = own;
 	c->vmcb = vmcb;
@@ -181,8 +188,7 @@ int svm_core_start(struct core *core, struct frame_pool *pool)
 	c->has_flush_by_asid = f.svm_edx & CPUID_SVM_EDX_FLUSH_BY_ASID;
 	c->has_tsc_aux = has_tsc_aux();
 	c->has_xsave = read_cr4() & CR4_OSXSAVE;
-	c->has_xss = c->has_xsave &&
-		(cpuid_sub_checked(CPUID_XSAVE, 1).eax & CPUID_D1_EAX_XSAVES);
+	c->has_xss = c->has_xsave && (cpuid_sub_checked(CPUID_XSAVE, 1).eax & CPUID_D1_EAX_XSAVES);
 	c->cr4_forced = read_cr4() & CR4_MCE;
 	write_controls(&c->vmcb->control, &f);
 	svm_on(c->host, physical(host_save));

@@ -5,6 +5,8 @@
  */
 #include "hv/svm/svm.h"
 
+#include "hv/panic.h"
+
 #define ATTRIBUTES    0xfffu
 #define ATTRIBUTE_P   (1u << 7)
 #define ATTRIBUTE_DPL (3u << 5)
@@ -65,8 +67,8 @@ static void store_segments(const struct vmcb_save *s, struct vcpu *v)
 	v->seg[SEG_TR] = segment_out(&s->tr);
 	ss = v->seg[SEG_SS].attributes & ~ATTRIBUTE_DPL;
 	v->seg[SEG_SS].attributes = (uint16_t)(ss | (unsigned)s->cpl << DPL_SHIFT);
-	v->gdtr = (struct vm_table){ s->gdtr.base, s->gdtr.limit };
-	v->idtr = (struct vm_table){ s->idtr.base, s->idtr.limit };
+	v->gdtr = (struct vm_table){s->gdtr.base, s->gdtr.limit};
+	v->idtr = (struct vm_table){s->idtr.base, s->idtr.limit};
 }
 
 /* What neither VMRUN nor VMLOAD switches. Each write is skipped where the register has the value
@@ -179,7 +181,7 @@ void svm_skip(struct core *core, struct vcpu *v, const struct vm_exit *exit)
 	if (UNLIKELY(s->rflags & RFLAGS_TF)) {
 		s->dr6 |= DR6_BS;
 		c->vmcb->control.clean &= ~CLEAN_DR;
-		v->pending = (struct vm_event){ .kind = EVENT_EXCEPTION, .vector = VECTOR_DB };
+		v->pending = (struct vm_event){.kind = EVENT_EXCEPTION, .vector = VECTOR_DB};
 	}
 }
 
@@ -197,8 +199,10 @@ uint64_t svm_get_cr(struct core *core, unsigned number)
 		return s->cr3;
 	case 4:
 		return s->cr4;
-	default:
+	case 8:
 		return c->vmcb->control.int_ctl & INT_CTL_V_TPR;
+	default:
+		panic("svm: there is no CR%u", number);
 	}
 }
 
@@ -234,10 +238,12 @@ void svm_set_cr(struct core *core, struct vcpu *v, unsigned number, uint64_t val
 	case 4:
 		s->cr4 = value | c->cr4_forced;
 		break;
-	default:
+	case 8:
 		ctl->int_ctl = (ctl->int_ctl & ~INT_CTL_V_TPR) | (value & INT_CTL_V_TPR);
 		ctl->clean &= ~CLEAN_INT_CTL;
 		return;
+	default:
+		panic("svm: there is no CR%u", number);
 	}
 	ctl->clean &= ~CLEAN_CR;
 	/* The processor would have dropped translations; under an ASID, VMRUN does not. */

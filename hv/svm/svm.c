@@ -19,8 +19,8 @@ enum {
 };
 
 /*
- * Translations of guests are used between VMRUN and #VMEXIT only, so it is enough that the next VMRUN
- * drops them. APM Vol 2, "TLB Control".
+ * Translations of guests are used between VMRUN and #VMEXIT only, so it is enough that the next
+ * VMRUN drops them. APM Vol 2, "TLB Control".
  */
 void svm_flush(struct svm_core *c, enum tlb_action action)
 {
@@ -28,8 +28,10 @@ void svm_flush(struct svm_core *c, enum tlb_action action)
 
 	if (action == TLB_KEEP || ctl->tlb_control == TLB_CONTROL_FLUSH_ALL)
 		return;
-	ctl->tlb_control = action == TLB_FLUSH_GUEST && c->has_flush_by_asid
-		? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
+	if (action == TLB_FLUSH_GUEST && c->has_flush_by_asid)
+		ctl->tlb_control = TLB_CONTROL_FLUSH_ASID;
+	else
+		ctl->tlb_control = TLB_CONTROL_FLUSH_ALL;
 }
 
 static void flush_all(struct core *core)
@@ -46,15 +48,15 @@ static void write_event(struct vmcb_control *ctl, struct vm_event *e)
 		[EVENT_EXCEPTION] = EVENT_TYPE_EXCEPTION,
 	};
 
-	ctl->event_inj = EVENT_VALID | types[e->kind] | e->vector |
-		(e->has_error ? EVENT_ERROR_VALID : 0);
+	ctl->event_inj =
+		EVENT_VALID | types[e->kind] | e->vector | (e->has_error ? EVENT_ERROR_VALID : 0);
 	ctl->event_inj_error = e->error;
 	e->kind = EVENT_NONE;
 }
 
 /*
- * APM Vol 2, "Virtual Interrupts": one is pending and its delivery is intercepted, so the exit comes
- * as soon as the guest could take one. None is ever delivered this way.
+ * APM Vol 2, "Virtual Interrupts": one is pending and its delivery is intercepted, so the exit
+ * comes as soon as the guest could take one. None is ever delivered this way.
  */
 static void set_window(struct svm_core *c, bool on)
 {
@@ -73,8 +75,8 @@ static void set_window(struct svm_core *c, bool on)
 }
 
 /* Bring the VMCB to what this entry asks for, where it differs from the last. */
-static void prepare(struct svm_core *c, struct vcpu *v, hpa_t root, uint32_t tag,
-	enum tlb_action action)
+static void prepare(
+	struct svm_core *c, struct vcpu *v, hpa_t root, uint32_t tag, enum tlb_action action)
 {
 	struct vmcb_control *ctl = &c->vmcb->control;
 
@@ -183,7 +185,10 @@ static void decode_memory(const struct vmcb_control *ctl, struct vm_exit *exit)
 
 	exit->kind = EXIT_MEMORY;
 	exit->memory.gpa = ctl->exit_info2;
-	exit->memory.access = info & NPF_WRITE ? GMEM_WRITE : info & NPF_FETCH ? GMEM_EXEC : GMEM_READ;
+	if (info & NPF_WRITE)
+		exit->memory.access = GMEM_WRITE;
+	else
+		exit->memory.access = info & NPF_FETCH ? GMEM_EXEC : GMEM_READ;
 	exit->memory.table_walk = info & NPF_TABLE_WALK;
 }
 
@@ -199,8 +204,8 @@ static void decode_cr(const struct vmcb *vmcb, const struct vcpu *v, struct vm_e
 	exit->cr.value = rsp ? vmcb->save.rsp : v->regs[reg];
 }
 
-/* What APM Vol 2, "Canonicalization and Consistency Checks", demands, a bit for each that is broken;
- * the processor only says that it refused. docs/backends.md lists them. */
+/* What APM Vol 2, "Canonicalization and Consistency Checks", demands, a bit for each that is
+ * broken; the processor only says that it refused. docs/backends.md lists them. */
 static uint64_t broken_rules(const struct vmcb *vmcb)
 {
 	const struct vmcb_save *s = &vmcb->save;
@@ -226,15 +231,15 @@ static uint64_t broken_rules(const struct vmcb *vmcb)
 }
 
 /* An exit by an instruction: the processor tells where the next one is, or its length is known. */
-static void instruction_exit(const struct svm_core *c, struct vm_exit *exit, enum vm_exit_kind kind,
-	unsigned length)
+static void instruction_exit(
+	const struct svm_core *c, struct vm_exit *exit, enum vm_exit_kind kind, unsigned length)
 {
 	exit->kind = kind;
 	exit->next_rip = c->has_next_rip ? c->vmcb->control.next_rip : exit->rip + length;
 }
 
-static void forbidden_exit(const struct svm_core *c, struct vm_exit *exit, enum vm_forbidden what,
-	unsigned length)
+static void forbidden_exit(
+	const struct svm_core *c, struct vm_exit *exit, enum vm_forbidden what, unsigned length)
 {
 	instruction_exit(c, exit, EXIT_FORBIDDEN, length);
 	exit->forbidden = what;
@@ -312,8 +317,9 @@ static void decode(const struct svm_core *c, const struct vmcb *vmcb, const stru
 		instruction_exit(c, exit, EXIT_HLT, LENGTH_HLT);
 		return;
 	case VMEXIT_MSR:
-		instruction_exit(c, exit, vmcb->control.exit_info1 & MSR_IS_WRITE ?
-			EXIT_MSR_WRITE : EXIT_MSR_READ, LENGTH_MSR);
+		instruction_exit(c, exit,
+			vmcb->control.exit_info1 & MSR_IS_WRITE ? EXIT_MSR_WRITE : EXIT_MSR_READ,
+			LENGTH_MSR);
 		return;
 	case VMEXIT_VINTR:
 		exit->kind = EXIT_WINDOW;
@@ -347,8 +353,8 @@ static void decode(const struct svm_core *c, const struct vmcb *vmcb, const stru
 }
 
 /* There is no slice timer here: `slice_tsc` is the core's own to keep. */
-static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag,
-	enum tlb_action action, uint64_t slice_tsc, struct vm_exit *exit)
+static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag, enum tlb_action action,
+	uint64_t slice_tsc, struct vm_exit *exit)
 {
 	struct svm_core *c = core->vm;
 	struct vmcb *vmcb = c->vmcb;

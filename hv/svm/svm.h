@@ -21,15 +21,15 @@ struct svm_core {
 	bool has_tsc_aux, has_xsave, has_xss;
 	uint64_t cr4_forced; /* always 1 in the guest's CR4 */
 
-	bool window;         /* the VMCB asks for VMEXIT_VINTR */
-	uint64_t dr[4];      /* of the last vCPU, while none is loaded */
+	bool window;    /* the VMCB asks for VMEXIT_VINTR */
+	uint64_t dr[4]; /* of the last vCPU, while none is loaded */
 	uint64_t tsc_aux, xss;
 };
 
 _Static_assert(sizeof(struct svm_core) <= PAGE_SIZE, "lives in one frame");
 
-/* enter.S: load the guest's general registers, enter, and come back at the next exit with them saved.
- * RAX goes by way of the VMCB. */
+/* enter.S: load the guest's general registers, enter, and come back at the next exit with them
+ * saved. RAX goes by way of the VMCB. */
 void svm_enter(struct vmcb *guest, uint64_t regs[REG_COUNT], struct vmcb *host);
 
 /* Have the next entry drop translations. */

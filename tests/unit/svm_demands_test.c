@@ -20,10 +20,11 @@ TEST(svm_demands_are_met_without_anything_optional)
 
 TEST(svm_absent_is_told_alone)
 {
-	struct svm_facts f = { 0 };
+	struct svm_facts f = {0};
 
 	CHECK(!svm_demands_met(&f, why, sizeof(why)));
-	CHECK_STR(why, "The processor has no AMD-V (SVM): use one that has, or let the hypervisor below "
+	CHECK_STR(why,
+		"The processor has no AMD-V (SVM): use one that has, or let the hypervisor below "
 		"offer it (nested virtualisation).");
 }
 
@@ -37,7 +38,8 @@ TEST(svm_each_missing_demand_is_named)
 	f.asids = 1;
 	f.extended_edx = 0;
 	CHECK(!svm_demands_met(&f, why, sizeof(why)));
-	CHECK(strstr(why, "AMD-V lacks nested paging, ASIDs for guests, no-execute pages (NX): use"));
+	CHECK(strstr(
+		why, "AMD-V lacks nested paging, ASIDs for guests, no-execute pages (NX): use"));
 }
 
 TEST(svm_disabled_by_firmware_only_when_locked)
@@ -59,7 +61,7 @@ TEST(svm_disabled_by_firmware_only_when_locked)
 
 TEST(svm_sentence_stays_in_its_buffer)
 {
-	struct svm_facts f = { .extended_ecx = CPUID_X1_ECX_SVM, .vm_cr = VM_CR_SVMDIS | VM_CR_LOCK };
+	struct svm_facts f = {.extended_ecx = CPUID_X1_ECX_SVM, .vm_cr = VM_CR_SVMDIS | VM_CR_LOCK};
 	char small[40];
 
 	memset(small, 'x', sizeof(small));

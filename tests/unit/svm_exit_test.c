@@ -1,10 +1,11 @@
 /*
- * The AMD-V backend against a processor made of paper: svm_enter() here writes into the VMCB what an
- * exit would. So what QEMU's processor lacks (next-RIP save, decode assists, flush by ASID, clean
- * bits) is run all the same.
+ * The AMD-V backend against a processor made of paper: svm_enter() here writes into the VMCB what
+ * an exit would. So what QEMU's processor lacks (next-RIP save, decode assists, flush by ASID,
+ * clean bits) is run all the same.
  */
 #include "hv/svm/svm.h"
 
+#include "hv/panic.h"
 #include "tests/unit/test.h"
 
 #define ROOT 0x1234000
@@ -48,6 +49,12 @@ int svm_core_start(struct core *c, struct frame_pool *pool)
 {
 	(void)c, (void)pool;
 	return -1;
+}
+
+NORETURN void panic(const char *format, ...)
+{
+	fprintf(stderr, "panic: %s\n", format);
+	exit(1);
 }
 
 static void reset(void)
@@ -115,9 +122,12 @@ TEST(svm_next_rip_is_the_processors_or_a_known_length)
 		enum vm_exit_kind kind;
 		unsigned length;
 	} exits[] = {
-		{ VMEXIT_CPUID, EXIT_CPUID, 2 }, { VMEXIT_HLT, EXIT_HLT, 1 },
-		{ VMEXIT_MSR, EXIT_MSR_READ, 2 }, { VMEXIT_XSETBV, EXIT_XSETBV, 3 },
-		{ VMEXIT_VMMCALL, EXIT_FORBIDDEN, 3 }, { VMEXIT_WBINVD, EXIT_FORBIDDEN, 2 },
+		{VMEXIT_CPUID, EXIT_CPUID, 2},
+		{VMEXIT_HLT, EXIT_HLT, 1},
+		{VMEXIT_MSR, EXIT_MSR_READ, 2},
+		{VMEXIT_XSETBV, EXIT_XSETBV, 3},
+		{VMEXIT_VMMCALL, EXIT_FORBIDDEN, 3},
+		{VMEXIT_WBINVD, EXIT_FORBIDDEN, 2},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(exits); i++) {
@@ -149,10 +159,10 @@ TEST(svm_memory_exits_tell_access_and_walk)
 		enum gmem_access access;
 		bool walk;
 	} faults[] = {
-		{ 1ull << 32 | 4, GMEM_READ, false },
-		{ 1ull << 32 | 4 | 1 | 2, GMEM_WRITE, false },
-		{ 1ull << 32 | 4 | 16, GMEM_EXEC, false },
-		{ 1ull << 33 | 4 | 2, GMEM_WRITE, true },
+		{1ull << 32 | 4, GMEM_READ, false},
+		{1ull << 32 | 4 | 1 | 2, GMEM_WRITE, false},
+		{1ull << 32 | 4 | 16, GMEM_EXEC, false},
+		{1ull << 33 | 4 | 2, GMEM_WRITE, true},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
@@ -273,7 +283,8 @@ TEST(svm_paging_registers_set_by_us_flush_the_guest)
 		own.has_flush_by_asid = true;
 		svm_set_cr(&core, &vcpu, number, 0x11);
 		CHECK_EQ(svm_get_cr(&core, number), 0x11);
-		CHECK_EQ(flushed(TLB_KEEP), number == 2 ? TLB_CONTROL_NONE : TLB_CONTROL_FLUSH_ASID);
+		CHECK_EQ(
+			flushed(TLB_KEEP), number == 2 ? TLB_CONTROL_NONE : TLB_CONTROL_FLUSH_ASID);
 	}
 }
 
@@ -368,10 +379,10 @@ TEST(svm_events_are_injected_once)
 		struct vm_event event;
 		uint32_t word;
 	} events[] = {
-		{ { EVENT_INTERRUPT, 0x50, false, 0 }, 0x80000050 },
-		{ { EVENT_NMI, 2, false, 0 }, 0x80000202 },
-		{ { EVENT_EXCEPTION, 6, false, 0 }, 0x80000306 },
-		{ { EVENT_EXCEPTION, 14, true, 6 }, 0x80000b0e },
+		{{EVENT_INTERRUPT, 0x50, false, 0}, 0x80000050},
+		{{EVENT_NMI, 2, false, 0}, 0x80000202},
+		{{EVENT_EXCEPTION, 6, false, 0}, 0x80000306},
+		{{EVENT_EXCEPTION, 14, true, 6}, 0x80000b0e},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
@@ -393,16 +404,16 @@ TEST(svm_events_cut_short_come_back)
 		uint8_t kind, vector;
 		bool has_error;
 	} cases[] = {
-		{ 0x80000050, EVENT_INTERRUPT, 0x50, false },
-		{ 0x80000202, EVENT_NMI, 2, false },
-		{ 0x80000b0e, EVENT_EXCEPTION, 14, true },
-		{ 0x80000301, EVENT_EXCEPTION, 1, false },
-		{ 0x80000350, EVENT_INTERRUPT, 0x50, false }, /* QEMU, of a virtual interrupt */
-		{ 0x80000450, EVENT_NONE, 0, false },         /* INT 50h */
-		{ 0x80000303, EVENT_NONE, 0, false },         /* INT3 */
-		{ 0x80000304, EVENT_NONE, 0, false },         /* INTO */
-		{ 0x00000b0e, EVENT_NONE, 0, false },         /* not valid */
-		{ 0x80000004, EVENT_INTERRUPT, 4, false },
+		{0x80000050, EVENT_INTERRUPT, 0x50, false},
+		{0x80000202, EVENT_NMI, 2, false},
+		{0x80000b0e, EVENT_EXCEPTION, 14, true},
+		{0x80000301, EVENT_EXCEPTION, 1, false},
+		{0x80000350, EVENT_INTERRUPT, 0x50, false}, /* QEMU, of a virtual interrupt */
+		{0x80000450, EVENT_NONE, 0, false},         /* INT 50h */
+		{0x80000303, EVENT_NONE, 0, false},         /* INT3 */
+		{0x80000304, EVENT_NONE, 0, false},         /* INTO */
+		{0x00000b0e, EVENT_NONE, 0, false},         /* not valid */
+		{0x80000004, EVENT_INTERRUPT, 4, false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
