@@ -186,6 +186,9 @@ unit: $(addprefix $(BUILD)/unit/,$(UNIT_TESTS))
 
 FUZZ_SECONDS ?= 20
 
+FUZZERS += net
+net_fuzz_SRC := $(NET_SRC)
+
 FUZZERS += config
 config_fuzz_SRC := boot/config.c lib/err.c lib/fmt.c
 
@@ -263,6 +266,7 @@ E2E += tests/e2e/test_debug.py
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
 
 TESTS += "$(SUBMAKE) unit"
+TESTS += "$(SUBMAKE) net-peer"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")

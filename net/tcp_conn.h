@@ -27,7 +27,7 @@
 #define TCP_LINGER_US       30000000u /* for a connection without owner to finish */
 #define TCP_CHALLENGE_US    500000u   /* between two acknowledgements of what may be forged */
 #define TCP_KEEPALIVE_TRIES 5
-#define TCP_KEEPALIVE_US    10000000u /* between two probes */
+#define TCP_KEEPALIVE_MAX_S 10u       /* between two probes, or the idle time if that is less */
 #define TCP_OOO_RANGES      8         /* holes and pieces beyond RCV.NXT that are remembered */
 #define TCP_MSS_MIN         256u      /* however small a path claims to be */
 #define TCP_DUP_ACKS        3u

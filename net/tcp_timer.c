@@ -81,11 +81,13 @@ static void fire_retransmit(struct tcp_conn *c)
 static void fire_keepalive(struct tcp_conn *c)
 {
 	struct net_stack *s = c->stack;
-	uint64_t due = c->last_received + s->config.keepalive_s * 1000000ull;
+	uint32_t idle_s = s->config.keepalive_s;
+	uint64_t due = c->last_received + idle_s * 1000000ull;
+	uint64_t next = s->now + MIN(idle_s, TCP_KEEPALIVE_MAX_S) * 1000000ull;
 
 	/* What is in flight is watched by the retransmission timer. */
 	if (tcp_pending(c))
-		due = MAX(due, s->now + TCP_KEEPALIVE_US);
+		due = MAX(due, next);
 	if (s->now < due) {
 		c->deadline[TCP_KEEPALIVE] = due;
 		return;
@@ -97,7 +99,7 @@ static void fire_keepalive(struct tcp_conn *c)
 	}
 	c->unanswered++;
 	tcp_send_keepalive(c);
-	c->deadline[TCP_KEEPALIVE] = s->now + TCP_KEEPALIVE_US;
+	c->deadline[TCP_KEEPALIVE] = next;
 }
 
 static void fire_life(struct tcp_conn *c)
