@@ -78,7 +78,8 @@ int udp_send(struct net_stack *s, uint16_t src_port, uint32_t dst, uint16_t dst_
 	if (len > UDP_PAYLOAD_MAX)
 		return ERR_TOOBIG;
 	stack_begin(s, &p);
-	memcpy(pkt_append(&p, len), data, len);
+	if (len)
+		memcpy(pkt_append(&p, len), data, len);
 	udp_build(&p, s->address.addr, dst, &udp);
 	ipv4_output(s, &p, dst, IP_UDP);
 	return OK;
