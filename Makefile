@@ -166,6 +166,9 @@ vmx_demands_SRC := hv/vmx/demands.c lib/fmt.c
 svm_demands_SRC := hv/svm/demands.c lib/fmt.c
 svm_exit_SRC    := hv/svm/state.c hv/svm/svm.c
 
+UNIT_TESTS += pci
+pci_SRC := tests/unit/fake_machine.c drivers/driver.c drivers/pci.c lib/fmt.c
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))
