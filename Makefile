@@ -169,6 +169,9 @@ svm_exit_SRC    := hv/svm/state.c hv/svm/svm.c
 UNIT_TESTS += pci
 pci_SRC := tests/unit/fake_machine.c drivers/driver.c drivers/pci.c lib/fmt.c
 
+UNIT_TESTS += virtqueue
+virtqueue_SRC := drivers/virtio/virtqueue.c
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))
