@@ -172,6 +172,19 @@ pci_SRC := tests/unit/fake_machine.c drivers/driver.c drivers/pci.c lib/fmt.c
 UNIT_TESTS += virtqueue
 virtqueue_SRC := drivers/virtio/virtqueue.c
 
+# The drivers, with a fake machine in place of drivers/io.c.
+DRIVERS_TEST_SRC := tests/unit/fake_machine.c $(filter-out drivers/io.c,$(DRIVERS_SRC)) lib/err.c \
+	lib/fmt.c
+
+UNIT_TESTS += virtio
+virtio_SRC := tests/unit/fake_virtio.c $(DRIVERS_TEST_SRC)
+
+UNIT_TESTS += e1000
+e1000_SRC  := tests/unit/fake_e1000.c $(DRIVERS_TEST_SRC)
+
+UNIT_TESTS += nic
+nic_SRC    := tests/unit/fake_e1000.c tests/unit/fake_virtio.c $(DRIVERS_TEST_SRC)
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))

@@ -143,19 +143,14 @@ int virtio_open(struct virtio_device *d, const struct driver_env *env, const str
 }
 
 /* Entry 0 serves every queue that wants interrupts. */
-int virtio_take_vector(struct virtio_device *d, driver_irq_handler *handler, void *arg)
+void virtio_take_vector(struct virtio_device *d, driver_irq_handler *handler, void *arg)
 {
 	uint64_t address;
 	uint32_t data;
 
-	if (!d->env->irq_alloc)
-		return ERR_UNSUPPORTED;
-	int r = d->env->irq_alloc(d->env->ctx, handler, arg, &address, &data);
-	if (r)
-		return r;
-	r = pci_msix_enable(d->env, &d->pci, address, data);
-	d->has_vector = r == 0;
-	return r;
+	if (!d->env->irq_alloc || d->env->irq_alloc(d->env->ctx, handler, arg, &address, &data))
+		return;
+	d->has_vector = pci_msix_enable(d->env, &d->pci, address, data) == 0;
 }
 
 /* ---- status and features ---------------------------------------------------------------------- */
@@ -296,10 +291,10 @@ int virtio_queue(struct virtio_device *d, struct virtio_queue *q, uint16_t index
 	write_address(d, QUEUE_DESC, physical);
 	write_address(d, QUEUE_DRIVER, physical + VIRTQ_AVAIL_OFFSET(size));
 	write_address(d, QUEUE_DEVICE, physical + VIRTQ_USED_OFFSET(size));
-	/* "Device Initialization" for MSI-X: the device says NO_VECTOR when it had no room for one. */
+	/* "MSI-X Vector Configuration": it reads as NO_VECTOR when the device has no room for it. */
 	mmio_write16(d->common + QUEUE_MSIX_VECTOR, vector);
 	if (mmio_read16(d->common + QUEUE_MSIX_VECTOR) != vector)
-		return ERR_IO;
+		d->has_vector = false;
 	mmio_write16(d->common + QUEUE_ENABLE, 1);
 	return 0;
 }

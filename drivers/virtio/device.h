@@ -37,7 +37,7 @@ struct virtio_device {
 	uint8_t *config; /* NULL when the device has none */
 	uint32_t config_size;
 	uint64_t features; /* those that both sides agreed on */
-	bool has_vector;   /* MSI-X entry 0 is ours */
+	bool has_vector;   /* MSI-X entry 0 is ours; a queue that can't have it clears this */
 };
 
 /*
@@ -52,8 +52,8 @@ bool virtio_is(const struct pci_function *f, uint16_t type);
  */
 int virtio_open(struct virtio_device *d, const struct driver_env *env, const struct pci_function *f);
 
-/* Send queue interrupts to `handler`; without a vector or MSI-X the device must be polled. */
-int virtio_take_vector(struct virtio_device *d, driver_irq_handler *handler, void *arg);
+/* Send queue interrupts to `handler`. Without a vector or MSI-X the device must be polled. */
+void virtio_take_vector(struct virtio_device *d, driver_irq_handler *handler, void *arg);
 
 /*
  * Reset, let the device master the bus, and agree on all of `required` and what is offered of `optional`. Returns 0, ERR_IO when the

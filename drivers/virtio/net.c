@@ -236,6 +236,7 @@ static int start(struct virtio_net *net)
 	r = start_queues(net);
 	if (r)
 		return r;
+	net->nic.needs_poll = !d->has_vector;
 	virtio_run(d);
 	while (virtq_take(&net->rx.ring, &id) == 0)
 		post_rx(net, id);
@@ -257,8 +258,9 @@ static void tick(struct nic *nic)
 	driver_log(net->device.env, DRIVER_WARN, "virtio-net: %s broke down; started over: %s",
 		nic->place, err_str(r));
 	if (r) {
-		/* Stays so, sending nothing, and is tried again at the next tick. */
+		/* Stays so, moving nothing, and is tried again at the next tick. */
 		net->rx.ring.broken = true;
+		net->tx.ring.broken = true;
 		nic->link_up = false;
 	}
 }
@@ -295,7 +297,7 @@ int virtio_net_open(const struct driver_env *env, const struct pci_function *f, 
 	net->nic.ops = &ops;
 	net->nic.driver = "virtio-net";
 	pci_place(f, net->nic.place);
-	net->nic.needs_poll = virtio_take_vector(&net->device, on_interrupt, net) != 0;
+	virtio_take_vector(&net->device, on_interrupt, net);
 	r = start(net);
 	if (r)
 		goto stop;

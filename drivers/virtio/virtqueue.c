@@ -56,7 +56,7 @@ void virtq_post(struct virtq *q, uint16_t id, uint64_t physical, uint32_t length
  */
 bool virtq_publish(struct virtq *q)
 {
-	if (q->avail_shown == q->avail_next)
+	if (q->broken || q->avail_shown == q->avail_next)
 		return false;
 	q->avail_shown = q->avail_next;
 	__atomic_store_n(&q->avail->index, q->avail_next, __ATOMIC_RELEASE);
