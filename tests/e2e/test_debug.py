@@ -10,7 +10,7 @@ DEBUG = os.path.join(ROOT, "tests", "emu", "debug.py")
 
 def debug(*arguments):
     done = subprocess.run([sys.executable, DEBUG, *arguments], capture_output=True, text=True,
-                          errors="replace", stdin=subprocess.DEVNULL, timeout=180)
+                          errors="replace", stdin=subprocess.DEVNULL, timeout=500)
     return done.stdout + done.stderr
 
 

@@ -22,7 +22,7 @@ STOP_AT = "hv_main"
 
 
 def image_base(machine):
-    return int(machine.wait_for(r"creel: image at 0x([0-9a-f]+)", 60).group(1), 16)
+    return int(machine.wait_for(r"creel: image at 0x([0-9a-f]+)", 200).group(1), 16)
 
 
 def symbols():
