@@ -8,9 +8,6 @@
 
 #include <efi.h>
 
-/* Usable RAM below this is refused: the host's tables, the network and one guest want this much. */
-#define BOOT_MIN_RAM (96 * MIB)
-
 /* One guest image; a size above is a broken directory entry rather than a wish. */
 #define BOOT_MAX_IMAGE_SIZE (64 * GIB)
 

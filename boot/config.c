@@ -5,7 +5,6 @@
 #include "lib/string.h"
 
 #define DEFAULT_PORT 7117
-#define MIN_MEMORY   (96 * MIB)
 #define MAX_CORES    1024
 #define SHOWN_MAX    40 /* bytes of a bad key or value that an error repeats */
 
@@ -229,7 +228,8 @@ static bool set_cores(struct parser *p, struct span value)
 
 static bool set_memory(struct parser *p, struct span value)
 {
-	return parse_size(value, &p->config->max_memory) && p->config->max_memory >= MIN_MEMORY;
+	return parse_size(value, &p->config->max_memory) &&
+	       p->config->max_memory >= CONFIG_MIN_MEMORY;
 }
 
 static bool set_reserve(struct parser *p, struct span value)

@@ -11,6 +11,9 @@
 #define CONFIG_MAX_SIZE  (64 * 1024)
 #define CONFIG_ERROR_MAX 160
 
+/* Memory that the host's tables, the network and one guest want; a machine with less is refused. */
+#define CONFIG_MIN_MEMORY (96 * MIB)
+
 enum config_log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct boot_config {

@@ -72,10 +72,10 @@ void memory_check(EFI_BOOT_SERVICES *bs, const char *why)
 	static struct boot_info probe;
 	uint64_t usable = memmap_build(&probe, map_entries, read_map(bs).count);
 
-	if (usable < BOOT_MIN_RAM)
+	if (usable < CONFIG_MIN_MEMORY)
 		boot_refuse("this machine has %llu MiB of usable memory%s, Creel needs at least "
 			    "%llu MiB",
-			usable / MIB, why, BOOT_MIN_RAM / MIB);
+			usable / MIB, why, CONFIG_MIN_MEMORY / MIB);
 }
 
 void memory_reserve(EFI_BOOT_SERVICES *bs, struct boot_info *info)

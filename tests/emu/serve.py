@@ -66,7 +66,7 @@ def serve(a, port, ready):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with machine as m:
         try:
-            m.wait_for(READY, START_SECONDS, fail=r"creel: cannot start|panic")
+            m.wait_for(READY, START_SECONDS, fail=r"creel: cannot start|PANIC")
         except (Timeout, Died, AssertionError) as e:
             os.write(ready, f"the host did not start: {e}\n{m.emulator_log}".encode())
             os.close(ready)

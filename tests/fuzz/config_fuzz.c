@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(*p >= ' ' && *p <= '~');
 	if (status == 0) {
 		must(c.port != 0 && c.max_cores <= 1024);
-		must(c.max_memory == 0 || c.max_memory >= 96 * MIB);
+		must(c.max_memory == 0 || c.max_memory >= CONFIG_MIN_MEMORY);
 		must(c.dhcp || c.netmask != 0);
 	}
 	return 0;
