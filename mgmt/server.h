@@ -1,0 +1,104 @@
+/*
+ * The management server: clients of the network on one side, hv/guest.h and hv/host.h on the other.
+ *
+ * It runs in the loop of the core that serves the network. Nothing here blocks: a poll does a bounded
+ * amount of work for each connection in turn, so that none starves another, and what a client does
+ * not take or send in time costs that client its connection. All memory comes from the arena given
+ * at the start. Everything that a connection holds (requests, reader slots, uploads, buffers) is freed
+ * when it goes; guests that it made stay.
+ */
+#ifndef MGMT_SERVER_H
+#define MGMT_SERVER_H
+
+#include "lib/base.h"
+#include "lib/err.h"
+#include "lib/list.h"
+#include "mgmt/channel.h"
+
+/* Limits of one connection. */
+#define SERVER_REQUESTS_PER_CONN 64
+#define SERVER_UPLOADS_PER_CONN  4
+#define SERVER_UPLOAD_CREDIT     (256 * 1024u)
+#define SERVER_INPUT_CREDIT      4096u /* bytes of guest input held for a request */
+
+/* Work of one turn of a connection, and of one poll. */
+#define SERVER_FRAMES_PER_TURN 16
+#define SERVER_STEPS_PER_TURN  16 /* steps of requests */
+#define SERVER_ITEMS_PER_STEP  32 /* guests made, or items listed */
+#define SERVER_TURNS_PER_POLL  32
+#define SERVER_NEWS_PER_POLL   256
+
+/* A client gets so long, in microseconds. */
+#define SERVER_HELLO_US  5000000u  /* for its hello */
+#define SERVER_FRAME_US  10000000u /* to complete a frame */
+#define SERVER_SEND_US   30000000u /* to take any of what is sent to it */
+#define SERVER_UPLOAD_US 60000000u /* between bytes of an upload */
+#define SERVER_IDLE_US   60000000u /* without a request, before it may have to make room for another */
+
+#define SERVER_LOG_US    100000u   /* between looks at the host log for those who follow it */
+#define SERVER_RETRY_MS  1000u     /* what a client is told that found the server full */
+
+struct server_config {
+	uint32_t connections; /* at most so many at once */
+	uint32_t requests;    /* in progress, of all connections */
+	uint32_t buffers;     /* receive and send buffers of 16 KiB, so many of each kind */
+	uint32_t inputs;      /* requests that give input to a guest; 4 KiB each */
+};
+
+#define SERVER_CONFIG_DEFAULT {.connections = 1024, .requests = 4096, .buffers = 256, .inputs = 256}
+
+enum server_timer { TIMER_HELLO, TIMER_FRAME, TIMER_SEND, TIMER_UPLOAD, TIMER_COUNT };
+
+/* Blocks of one size; free ones are chained through their first word. */
+struct server_pool {
+	void *free;
+	uint32_t count, used;
+	size_t size;
+};
+
+struct server {
+	struct server_config config;
+	uint64_t now_us;
+	struct conn *conns;
+	struct list free_conns;
+	struct list ready;      /* conns with work to do, served in turn */
+	struct list starved;    /* conns that wait for a buffer */
+	struct list timers[TIMER_COUNT]; /* conns, the first to expire first */
+	struct list log_followers;
+	struct list *watchers;  /* requests by the guest they wait for; watch_mask + 1 lists */
+	uint64_t watch_mask;
+	uint64_t log_due_us;
+	struct server_pool receive, send, input, args, request_pool;
+	uint32_t connections;
+	/* Since the start. */
+	uint64_t accepted, refused, timed_out, broken;
+};
+
+struct conn;
+
+/* Bytes of arena that server_init() needs. */
+size_t server_memory(const struct server_config *config);
+
+/* `arena` is aligned to 16 bytes and stays the server's. ERR_NOMEM: it is too small. */
+int server_init(struct server *s, const struct server_config *config, void *arena, size_t size);
+
+/*
+ * A client has connected. The server owns the transport from here, until it calls its close();
+ * *conn names it in server_event(). ERR_LIMIT: no connection is free, and the transport was closed.
+ */
+int server_accept(struct server *s, const struct transport_ops *ops, void *transport,
+	uint64_t now_us, struct conn **conn);
+
+/* The transport has bytes, has room again, or has closed. */
+void server_event(struct server *s, struct conn *conn);
+
+/* Works. True: there is more to do at once. */
+bool server_poll(struct server *s, uint64_t now_us);
+
+/* When to poll next if nothing else happens; UINT64_MAX: never. */
+uint64_t server_next_timer(const struct server *s);
+
+/* Closes every connection. */
+void server_stop(struct server *s);
+
+#endif

@@ -1,0 +1,287 @@
+/* One connection: bytes in, frames out of them, and its share of each poll. */
+#include "mgmt/server_internal.h"
+
+void conn_close(struct conn *c, bool abort)
+{
+	struct server *s = c->server;
+
+	LIST_FOR_EACH_SAFE(it, tmp, &c->requests)
+		request_free(LIST_ENTRY(it, struct request, link));
+	for (enum server_timer i = 0; i < TIMER_COUNT; i++)
+		timer_stop(c, i);
+	list_remove(&c->link);
+	c->open = false;
+	s->connections--;
+	channel_close(&c->channel, abort);
+	block_free(s, &s->receive, c->rx);
+	block_free(s, &s->send, c->tx);
+	c->rx = c->tx = NULL;
+	list_push_back(&s->free_conns, &c->link);
+}
+
+/* False: the connection has gone. */
+static bool conn_flush(struct conn *c)
+{
+	while (c->tx_head < c->tx_tail) {
+		int64_t n = channel_write(&c->channel, c->tx + c->tx_head, c->tx_tail - c->tx_head);
+
+		if (n < 0) {
+			conn_close(c, true);
+			return false;
+		}
+		if (n == 0) {
+			if (list_empty(&c->timers[TIMER_SEND].link))
+				timer_start(c, TIMER_SEND);
+			return true;
+		}
+		c->tx_head += (uint32_t)n;
+		timer_stop(c, TIMER_SEND);
+	}
+	c->tx_head = c->tx_tail = 0;
+	if (c->closing) {
+		conn_close(c, false);
+		return false;
+	}
+	return true;
+}
+
+uint8_t *conn_room(struct conn *c, size_t size)
+{
+	if (!c->tx) {
+		c->tx = pool_take(&c->server->send);
+		if (!c->tx)
+			return NULL;
+	}
+	if (BLOCK_SIZE - c->tx_tail < size && c->tx_head) {
+		memmove(c->tx, c->tx + c->tx_head, c->tx_tail - c->tx_head);
+		c->tx_tail -= c->tx_head;
+		c->tx_head = 0;
+	}
+	return BLOCK_SIZE - c->tx_tail < size ? NULL : c->tx + c->tx_tail;
+}
+
+void conn_sent(struct conn *c, size_t size)
+{
+	c->tx_tail += (uint32_t)size;
+}
+
+void conn_send(struct conn *c, uint16_t type, uint16_t flags, uint64_t request, const void *message)
+{
+	uint8_t *at = conn_room(c, PROTO_ANSWER_MAX);
+
+	if (at)
+		conn_sent(c, proto_encode(at, PROTO_ANSWER_MAX, type, flags, request, message));
+}
+
+uint32_t conn_data_room(struct conn *c)
+{
+	/* Keeps room for the frames that follow the data. */
+	const uint32_t reserve = PROTO_HEADER_SIZE + PROTO_DATA_FIXED + PROTO_ANSWER_MAX;
+
+	if (!conn_room(c, CONN_ROOM))
+		return 0;
+	return MIN(BLOCK_SIZE - c->tx_tail - reserve, (uint32_t)PROTO_DATA_MAX);
+}
+
+static void send_error(struct conn *c, uint64_t request, enum proto_code code, const char *format,
+	va_list ap)
+{
+	struct proto_error e = {.code = (uint16_t)code};
+
+	if (code == PROTO_E_RETRY || code == PROTO_E_NOMEM)
+		e.retry_ms = SERVER_RETRY_MS;
+	vfmt(e.text, sizeof(e.text), format, ap);
+	conn_send(c, PROTO_ERROR, PROTO_FINAL, request, &e);
+}
+
+void conn_error(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	send_error(c, request, code, format, ap);
+	va_end(ap);
+}
+
+void conn_fatal(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
+{
+	va_list ap;
+
+	if (c->closing)
+		return;
+	va_start(ap, format);
+	send_error(c, request, code, format, ap);
+	va_end(ap);
+	c->server->broken++;
+	c->closing = true;
+	LIST_FOR_EACH_SAFE(it, tmp, &c->requests)
+		request_free(LIST_ENTRY(it, struct request, link));
+	for (enum server_timer i = 0; i < TIMER_COUNT; i++)
+		timer_stop(c, i);
+	timer_start(c, TIMER_SEND);
+	if (!c->in_turn)
+		conn_wake(c);
+}
+
+static void hello(struct conn *c, const struct proto_header *h, const uint8_t *frame)
+{
+	union proto_message m;
+
+	if (h->type != PROTO_HELLO || h->request || h->flags || proto_decode(h, frame, &m) < 0) {
+		conn_fatal(c, 0, PROTO_E_PROTOCOL,
+			"the first frame must be the hello of Creel's management protocol");
+		return;
+	}
+	if (m.hello.version_min > PROTO_VERSION || m.hello.version_max < PROTO_VERSION) {
+		conn_fatal(c, 0, PROTO_E_VERSION,
+			"this host speaks version %u of the protocol, the client %u to %u", PROTO_VERSION,
+			m.hello.version_min, m.hello.version_max);
+		return;
+	}
+	struct host_info info;
+	struct proto_welcome w = {
+		.magic = PROTO_MAGIC,
+		.version = PROTO_VERSION,
+		.frame_max = PROTO_FRAME_MAX,
+		.requests_max = SERVER_REQUESTS_PER_CONN,
+	};
+
+	host_info(&info);
+	w.boot_id[0] = info.boot_id[0];
+	w.boot_id[1] = info.boot_id[1];
+	fmt(w.host, sizeof(w.host), "creel %s", info.version);
+	conn_send(c, PROTO_WELCOME, 0, 0, &w);
+	c->greeted = true;
+	timer_stop(c, TIMER_HELLO);
+}
+
+/* Handles whole frames at the start of rx, and says in frame_left whether one had to stay. */
+static void conn_frames(struct conn *c)
+{
+	struct proto_header h;
+	uint32_t used = 0;
+
+	c->frame_left = false;
+	for (int i = 0; !c->closing; i++) {
+		int err = proto_header(c->rx + used, c->rx_size - used, &h);
+
+		if (err == ERR_INVALID) {
+			conn_fatal(c, 0, PROTO_E_PROTOCOL,
+				"a frame of %u bytes with flags 0x%x is none of this protocol", h.length,
+				h.flags);
+			break;
+		}
+		if (err < 0 || h.length > c->rx_size - used)
+			break;
+		c->frame_left = i == SERVER_FRAMES_PER_TURN || !conn_room(c, CONN_ROOM);
+		if (c->frame_left)
+			break;
+		if (c->greeted)
+			request_frame(c, &h, c->rx + used);
+		else
+			hello(c, &h, c->rx + used);
+		used += h.length;
+	}
+	c->rx_size -= used;
+	memmove(c->rx, c->rx + used, c->rx_size);
+	/* A frame that has begun has to end in time; one that waits for us does not. */
+	if (!c->rx_size || c->frame_left || c->closing)
+		timer_stop(c, TIMER_FRAME);
+	else if (used || list_empty(&c->timers[TIMER_FRAME].link))
+		timer_start(c, TIMER_FRAME);
+}
+
+/* Reads once, and handles a bounded number of frames. False: the connection has gone. */
+static bool conn_receive(struct conn *c)
+{
+	if (c->closing || (!c->readable && !c->frame_left))
+		return true;
+	if (!c->rx)
+		c->rx = pool_take(&c->server->receive);
+	if (!c->rx)
+		return true;
+	if (c->readable && c->rx_size < BLOCK_SIZE) {
+		int64_t n = channel_read(&c->channel, c->rx + c->rx_size, BLOCK_SIZE - c->rx_size);
+
+		if (n < 0) {
+			conn_close(c, true);
+			return false;
+		}
+		c->readable = n > 0;
+		c->rx_size += (uint32_t)n;
+		if (n)
+			c->active_us = c->server->now_us;
+	}
+	conn_frames(c);
+	return true;
+}
+
+/* Steps of the requests in turn, while there is room for what they say. */
+static void conn_work(struct conn *c)
+{
+	for (int i = 0; i < SERVER_STEPS_PER_TURN && !list_empty(&c->ready_requests); i++) {
+		struct request *r = LIST_ENTRY(c->ready_requests.next, struct request, ready);
+
+		if (!conn_room(c, CONN_ROOM))
+			return;
+		list_remove(&r->ready);
+		switch (r->step(r)) {
+		case STEP_OVER:
+			request_free(r);
+			break;
+		case STEP_MORE:
+			list_push_back(&c->ready_requests, &r->ready);
+			break;
+		case STEP_WAIT:
+			break;
+		}
+	}
+}
+
+static void conn_trim(struct conn *c)
+{
+	if (c->rx && !c->rx_size) {
+		block_free(c->server, &c->server->receive, c->rx);
+		c->rx = NULL;
+	}
+	if (c->tx && c->tx_head == c->tx_tail) {
+		block_free(c->server, &c->server->send, c->tx);
+		c->tx = NULL;
+	}
+}
+
+static bool conn_starved(const struct conn *c)
+{
+	return (!c->tx && !c->server->send.free) || (!c->rx && !c->server->receive.free);
+}
+
+/* False: the connection has gone. */
+static bool conn_serve(struct conn *c)
+{
+	if (!conn_flush(c) || !conn_receive(c))
+		return false;
+	conn_work(c);
+	if (!conn_flush(c))
+		return false;
+	conn_trim(c);
+	return true;
+}
+
+bool conn_turn(struct conn *c)
+{
+	c->in_turn = true;
+	bool open = conn_serve(c);
+
+	c->in_turn = false;
+	if (!open)
+		return false;
+	if (c->closing || (!c->frame_left && !c->readable && list_empty(&c->ready_requests)))
+		return false;
+	if (conn_starved(c)) {
+		list_remove(&c->link);
+		list_push_back(&c->server->starved, &c->link);
+		return false;
+	}
+	/* Without room to answer, the transport says when to go on. */
+	return conn_room(c, CONN_ROOM) != NULL;
+}

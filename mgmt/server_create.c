@@ -1,0 +1,295 @@
+/* Requests that make something: images out of uploads, guests out of images, guests and snapshots. */
+#include "mgmt/server_internal.h"
+
+/* ---- guests ---- */
+
+static enum step create_step(struct request *r);
+
+static void create_release(struct request *r)
+{
+	block_free(r->conn->server, &r->conn->server->args, r->create.args);
+	r->create.args = NULL;
+}
+
+static int make_guest(const struct create_state *k, uint64_t *id)
+{
+	struct guest_options options = k->options;
+
+	if (k->count > 1 && options.name[0]) {
+		size_t n = strlen(options.name);
+
+		fmt(options.name + n, sizeof(options.name) - n, "-%u", k->index + 1);
+	}
+	return k->type == PROTO_RUN ? guest_run(k->source, &options, id) :
+				      guest_fork(k->source, &options, id);
+}
+
+static enum step create_step(struct request *r)
+{
+	struct create_state *k = &r->create;
+
+	for (int i = 0; i < SERVER_ITEMS_PER_STEP && k->index < k->count; i++, k->index++) {
+		struct proto_result result = {.index = k->index};
+		int err;
+
+		if (!conn_room(r->conn, CONN_ROOM))
+			return STEP_MORE;
+		err = make_guest(k, &result.id);
+		if (err < 0) {
+			result.id = 0;
+			result.code = (uint16_t)code_of(err);
+			fmt(result.text, sizeof(result.text), "%s", text_of(err));
+		} else {
+			k->made++;
+		}
+		conn_send(r->conn, PROTO_RESULT, 0, r->number, &result);
+	}
+	if (k->index < k->count)
+		return STEP_MORE;
+	struct proto_done done = {.count = k->made};
+
+	conn_send(r->conn, PROTO_DONE, PROTO_FINAL, r->number, &done);
+	return STEP_OVER;
+}
+
+/* One guest: its answer is a plain error, or its id. */
+static void create_one(struct conn *c, uint64_t number, const struct create_state *k)
+{
+	struct proto_result result = {0};
+	struct proto_done done = {.count = 1};
+	int err = make_guest(k, &result.id);
+
+	if (err < 0) {
+		request_error(c, number, err);
+		return;
+	}
+	conn_send(c, PROTO_RESULT, 0, number, &result);
+	conn_send(c, PROTO_DONE, PROTO_FINAL, number, &done);
+}
+
+/*
+ * One guest with its streams on this request. It is made paused, so that its readers are there
+ * before it writes its first byte.
+ */
+static void create_attached(struct conn *c, uint64_t number, struct create_state *k,
+	const struct proto_create *m)
+{
+	const uint64_t from[2] = {0, 0};
+	struct proto_result result = {0};
+	struct request *r = request_new(c, number);
+	uint8_t flags = (uint8_t)(m->attach | PROTO_ATTACH_FOLLOW | PROTO_ATTACH_HOLD);
+	bool remove = k->options.remove_when_stopped, paused = k->options.paused;
+	int err;
+
+	if (!r)
+		return;
+	k->options.paused = true;
+	k->options.remove_when_stopped = false;
+	err = make_guest(k, &result.id);
+	if (err < 0)
+		goto fail;
+	err = stream_open(r, result.id, flags, m->credit, from);
+	if (err == OK && !paused)
+		err = guest_resume(result.id);
+	if (err < 0) {
+		request_error(c, number, err);
+		request_free(r);
+		guest_kill(result.id);
+		guest_remove(result.id);
+		return;
+	}
+	r->stream.remove = remove;
+	r->stream.close_input = k->options.input_open;
+	conn_send(c, PROTO_RESULT, 0, number, &result);
+	request_wake(r);
+	return;
+fail:
+	request_error(c, number, err);
+	request_free(r);
+}
+
+/* Many guests, in slices; the arguments are kept for as long. */
+static void create_many(struct conn *c, uint64_t number, const struct create_state *k)
+{
+	struct request *r = request_new(c, number);
+
+	if (!r)
+		return;
+	r->create = *k;
+	r->release = create_release;
+	if (k->options.args_size) {
+		r->create.args = pool_take(&c->server->args);
+		if (!r->create.args) {
+			conn_error(c, number, PROTO_E_RETRY,
+				"%u batches with arguments of their own are going on, all the host holds",
+				c->server->args.count);
+			request_free(r);
+			return;
+		}
+		memcpy(r->create.args, k->options.args, k->options.args_size);
+		r->create.options.args = (const char *)r->create.args;
+	}
+	r->step = create_step;
+	request_wake(r);
+}
+
+static void fill_options(struct guest_options *o, const struct proto_create *m)
+{
+	*o = (struct guest_options){
+		.memory = m->memory,
+		.max_pages = m->max_pages,
+		.max_guests = m->max_guests,
+		.max_snapshots = m->max_snapshots,
+		.weight = m->weight,
+		.paused = m->flags & PROTO_CREATE_PAUSED,
+		.remove_when_stopped = m->flags & PROTO_CREATE_REMOVE,
+		.input_open = m->flags & PROTO_CREATE_INPUT,
+		.args = (const char *)m->args.data,
+		.args_size = m->args.size,
+		.argc = m->argc,
+		.envc = m->envc,
+	};
+	memcpy(o->name, m->name, sizeof(o->name));
+}
+
+void create_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m)
+{
+	const size_t suffix = sizeof("-100000") - 1;
+	struct create_state k = {.type = type, .count = m->count};
+	unsigned kinds = type == PROTO_RUN ?
+		1u << PROTO_KIND_IMAGE :
+		1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT;
+
+	if (m->count > 1 && strlen(m->name) + suffix >= PROTO_NAME_MAX) {
+		conn_error(c, number, PROTO_E_TOOBIG,
+			"the name is too long for a prefix: %u characters leave no room for the number",
+			(unsigned)strlen(m->name));
+		return;
+	}
+	if (!ref_resolve(c, number, &m->source, kinds, &k.source, NULL))
+		return;
+	fill_options(&k.options, m);
+	if (m->count > 1)
+		create_many(c, number, &k);
+	else if (m->attach)
+		create_attached(c, number, &k, m);
+	else
+		create_one(c, number, &k);
+}
+
+/* ---- images ---- */
+
+static enum step put_step(struct request *r)
+{
+	(void)r;
+	return STEP_WAIT;
+}
+
+bool request_is_put(const struct request *r)
+{
+	return r->step == put_step;
+}
+
+static void put_release(struct request *r)
+{
+	if (r->put.upload)
+		image_abort(r->put.upload);
+	if (--r->conn->uploads == 0)
+		timer_stop(r->conn, TIMER_UPLOAD);
+}
+
+void put_start(struct conn *c, uint64_t number, const struct proto_put *m)
+{
+	struct proto_upload answer = {.credit = SERVER_UPLOAD_CREDIT};
+	struct request *r;
+	int err;
+
+	if (c->uploads == SERVER_UPLOADS_PER_CONN) {
+		conn_error(c, number, PROTO_E_LIMIT, "%u uploads are going on, the limit of a connection",
+			SERVER_UPLOADS_PER_CONN);
+		return;
+	}
+	r = request_new(c, number);
+	if (!r)
+		return;
+	err = image_begin(m->size, &answer.id);
+	if (err < 0) {
+		request_error(c, number, err);
+		request_free(r);
+		return;
+	}
+	c->uploads++;
+	r->put = (struct put_state){
+		.upload = answer.id,
+		.size = m->size,
+		.credit = SERVER_UPLOAD_CREDIT,
+	};
+	memcpy(r->put.name, m->name, sizeof(r->put.name));
+	r->step = put_step;
+	r->release = put_release;
+	timer_start(c, TIMER_UPLOAD);
+	conn_send(c, PROTO_UPLOAD, 0, number, &answer);
+}
+
+void put_data(struct request *r, const struct proto_data *m)
+{
+	struct conn *c = r->conn;
+	struct put_state *p = &r->put;
+	int err;
+
+	if (m->stream != PROTO_STREAM_UPLOAD || m->position != p->received || m->bytes.size > p->credit) {
+		conn_fatal(c, r->number, PROTO_E_PROTOCOL,
+			"an upload's data must be in order and within its credit");
+		return;
+	}
+	if (m->bytes.size > p->size - p->received) {
+		conn_error(c, r->number, PROTO_E_TOOBIG, "more data than the %llu bytes announced",
+			(unsigned long long)p->size);
+		request_free(r);
+		return;
+	}
+	err = m->bytes.size ? image_append(p->upload, m->bytes.data, m->bytes.size) : OK;
+	if (err < 0) {
+		request_error(c, r->number, err);
+		request_free(r);
+		return;
+	}
+	p->received += m->bytes.size;
+	p->credit -= m->bytes.size;
+	timer_start(c, TIMER_UPLOAD);
+	if (p->credit <= SERVER_UPLOAD_CREDIT / 2) {
+		struct proto_credit credit = {
+			.stream = PROTO_STREAM_UPLOAD,
+			.bytes = SERVER_UPLOAD_CREDIT - p->credit,
+		};
+
+		p->credit = SERVER_UPLOAD_CREDIT;
+		conn_send(c, PROTO_CREDIT, 0, r->number, &credit);
+	}
+}
+
+void put_commit(struct request *r)
+{
+	struct put_state *p = &r->put;
+	struct conn *c = r->conn;
+	struct image_info info;
+	uint64_t id;
+	int err;
+
+	if (p->received != p->size) {
+		conn_error(c, r->number, PROTO_E_INVALID, "the upload has %llu bytes of %llu",
+			(unsigned long long)p->received, (unsigned long long)p->size);
+		request_free(r);
+		return;
+	}
+	err = image_commit(p->upload, p->name, &id);
+	if (err == OK) {
+		p->upload = 0;
+		err = image_next(id - 1, &info);
+	}
+	if (err < 0)
+		request_error(c, r->number, err);
+	else
+		image_send(c, r->number, PROTO_FINAL, &info);
+	request_free(r);
+}

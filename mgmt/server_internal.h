@@ -1,0 +1,190 @@
+/* What the files of the server share. */
+#ifndef MGMT_SERVER_INTERNAL_H
+#define MGMT_SERVER_INTERNAL_H
+
+#include "hv/guest.h"
+#include "hv/host.h"
+#include "lib/string.h"
+#include "mgmt/proto.h"
+#include "mgmt/server.h"
+
+#define BLOCK_SIZE 16384u
+#define LOG_LINE_MAX 512 /* room that a look at the host log needs */
+#define CONN_ROOM  (2 * PROTO_ANSWER_MAX) /* without so much to send into, no work is begun */
+
+struct conn_timer {
+	struct list link;
+	uint64_t at_us;
+};
+
+struct conn {
+	struct server *server;
+	struct channel channel;
+	struct list link;           /* free_conns, ready or starved of the server, or none */
+	struct conn_timer timers[TIMER_COUNT];
+	struct list requests;
+	struct list ready_requests; /* those that have something to do */
+	uint32_t request_count, uploads;
+	bool open;
+	bool greeted;   /* its hello was good */
+	bool closing;   /* close once all is sent */
+	bool readable;  /* the transport may have bytes */
+	bool in_turn;   /* conn_turn() runs, and looks at what woke it */
+	bool frame_left; /* a whole frame is in rx, for the next turn */
+	uint8_t *rx;    /* NULL while empty */
+	uint32_t rx_size;
+	uint8_t *tx;    /* NULL while empty; bytes from tx_head to tx_tail */
+	uint32_t tx_head, tx_tail;
+	uint64_t active_us;
+};
+
+enum step {
+	STEP_WAIT, /* until it is made ready again */
+	STEP_MORE, /* another turn, when there is room to send */
+	STEP_OVER, /* the final frame went out: free it */
+};
+
+struct create_state {
+	enum proto_type type;
+	uint64_t source;
+	uint32_t index, count;
+	uint64_t made;
+	struct guest_options options;
+	uint8_t *args; /* a block, NULL if there are none */
+};
+
+struct list_state {
+	struct proto_list ask;
+	enum proto_type type;
+	uint64_t count;
+};
+
+struct put_state {
+	char name[PROTO_NAME_MAX];
+	uint64_t upload, size, received;
+	uint32_t credit; /* that the client has left */
+};
+
+struct output_state {
+	bool wanted, ended;
+	int slot; /* of a reader that holds, or -1 */
+	uint64_t position;
+	uint32_t credit;
+};
+
+struct stream_state {
+	struct output_state output[2]; /* STREAM_OUT, STREAM_ERR */
+	bool follow;
+	bool input;        /* the client may send input */
+	bool close_input;  /* the guest's input ends with this request */
+	bool input_end;    /* the client has sent all */
+	bool remove;       /* the guest, when it has stopped and all was told */
+	uint8_t stop_told; /* enum guest_stop of a pause that the client knows of */
+	uint8_t *block;    /* input that the guest had no room for */
+	uint32_t block_head, block_size;
+	uint32_t credit;   /* that the client has left for input */
+	uint32_t owed;     /* and what it gets back next */
+	uint64_t input_position;
+};
+
+struct log_state {
+	uint64_t seq;
+	uint32_t credit;
+	bool follow;
+};
+
+struct request {
+	struct list link;  /* requests of the conn */
+	struct list ready; /* ready_requests of the conn, or none */
+	struct list watch; /* a list of watchers, or log_followers, or none */
+	struct conn *conn;
+	uint64_t number;
+	uint64_t guest;    /* whose news it watches */
+	unsigned news;     /* enum guest_news since the last step */
+	enum step (*step)(struct request *r);
+	void (*release)(struct request *r);
+	union {
+		struct create_state create;
+		struct list_state list;
+		struct put_state put;
+		struct stream_state stream;
+		struct log_state log;
+	};
+};
+
+/* server.c */
+void *pool_take(struct server_pool *p);
+/* Frees a block and lets those that wait for one try again. NULL is ignored. */
+void block_free(struct server *s, struct server_pool *p, void *block);
+void conn_wake(struct conn *c);
+void timer_start(struct conn *c, enum server_timer kind); /* again, if it runs */
+void timer_stop(struct conn *c, enum server_timer kind);
+
+/* server_conn.c */
+/* One turn: send, receive, work. True: it wants another. False: it waits for an event, or is gone. */
+bool conn_turn(struct conn *c);
+void conn_close(struct conn *c, bool abort);
+/* `size` bytes to write at the end of what goes out, or NULL; conn_sent() says how many were used. */
+uint8_t *conn_room(struct conn *c, size_t size);
+void conn_sent(struct conn *c, size_t size);
+/* The same for a frame. The caller has made sure of PROTO_ANSWER_MAX bytes. */
+void conn_send(struct conn *c, uint16_t type, uint16_t flags, uint64_t request, const void *message);
+/* Answers a request with an error. */
+void conn_error(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
+	PRINTF(4, 5);
+/* The client broke a rule: tells it and closes. */
+void conn_fatal(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
+	PRINTF(4, 5);
+/* Bytes of DATA that can be sent now. */
+uint32_t conn_data_room(struct conn *c);
+
+/* server_request.c */
+/* NULL when a limit is reached; the client has been told. */
+struct request *request_new(struct conn *c, uint64_t number);
+struct request *request_find(struct conn *c, uint64_t number);
+void request_free(struct request *r);
+void request_wake(struct request *r);
+void request_watch(struct request *r, uint64_t guest);
+void request_error(struct conn *c, uint64_t number, int err);
+enum proto_code code_of(int err);
+const char *text_of(int err);
+/*
+ * The id that `ref` means, which must be of one of the kinds in `kinds` (bits 1 << enum proto_kind).
+ * False: the client has been told why not.
+ */
+bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
+	uint64_t *id, enum proto_kind *kind);
+/* A whole frame from a client that has said hello. */
+void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame);
+
+/* server_list.c */
+void list_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_list *m);
+void get_send(struct conn *c, uint64_t number, const struct proto_get *m);
+void info_send(struct conn *c, uint64_t number);
+void meters_start(struct conn *c, uint64_t number, const struct proto_get_meters *m);
+void image_send(struct conn *c, uint64_t number, uint16_t flags, const struct image_info *i);
+void log_start(struct conn *c, uint64_t number, const struct proto_get_log *m);
+/* Where credit for a stream is counted; NULL if the request doesn't send that one. */
+uint32_t *log_credit(struct request *r, uint8_t stream);
+
+/* server_create.c */
+void create_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m);
+void put_start(struct conn *c, uint64_t number, const struct proto_put *m);
+bool request_is_put(const struct request *r);
+void put_data(struct request *r, const struct proto_data *m);
+void put_commit(struct request *r);
+
+/* server_stream.c */
+void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m);
+void wait_start(struct conn *c, uint64_t number, const struct proto_get *m);
+/*
+ * Makes `r` the streams of `guest`. `flags` are of enum proto_attach_flags; `from` are the positions
+ * of stdout and stderr. On an error `r` is as it was, but for what its release() frees.
+ */
+int stream_open(struct request *r, uint64_t guest, uint8_t flags, uint32_t credit,
+	const uint64_t from[2]);
+bool request_is_stream(const struct request *r);
+void stream_input(struct request *r, const struct proto_data *m);
+uint32_t *stream_credit(struct request *r, uint8_t stream);
+
+#endif

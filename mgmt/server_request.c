@@ -1,0 +1,403 @@
+/* Requests: their table, their errors, and those that are answered at once. */
+#include "mgmt/server_internal.h"
+
+enum proto_code code_of(int err)
+{
+	switch (err) {
+	case OK:
+		return PROTO_OK;
+	case ERR_INVALID:
+	case ERR_RANGE:
+		return PROTO_E_INVALID;
+	case ERR_NOENT:
+		return PROTO_E_NOENT;
+	case ERR_EXIST:
+		return PROTO_E_EXIST;
+	case ERR_BUSY:
+		return PROTO_E_BUSY;
+	case ERR_NOMEM:
+		return PROTO_E_NOMEM;
+	case ERR_LIMIT:
+		return PROTO_E_LIMIT;
+	case ERR_AGAIN:
+		return PROTO_E_RETRY;
+	case ERR_UNSUPPORTED:
+		return PROTO_E_UNSUPPORTED;
+	case ERR_PERM:
+		return PROTO_E_DENIED;
+	case ERR_TOOBIG:
+		return PROTO_E_TOOBIG;
+	default:
+		return PROTO_E_INTERNAL;
+	}
+}
+
+const char *text_of(int err)
+{
+	const char *text = guest_last_error();
+
+	return text && text[0] ? text : err_str(err);
+}
+
+void request_error(struct conn *c, uint64_t number, int err)
+{
+	conn_error(c, number, code_of(err), "%s", text_of(err));
+}
+
+/* An answer to what is done in one go. */
+static void request_done(struct conn *c, uint64_t number, int err)
+{
+	struct proto_done done = {.count = 1};
+
+	if (err < 0)
+		request_error(c, number, err);
+	else
+		conn_send(c, PROTO_DONE, PROTO_FINAL, number, &done);
+}
+
+struct request *request_new(struct conn *c, uint64_t number)
+{
+	struct request *r;
+
+	if (c->request_count == SERVER_REQUESTS_PER_CONN) {
+		conn_error(c, number, PROTO_E_LIMIT,
+			"%u requests of this connection are in progress, which is the limit",
+			SERVER_REQUESTS_PER_CONN);
+		return NULL;
+	}
+	r = pool_take(&c->server->request_pool);
+	if (!r) {
+		conn_error(c, number, PROTO_E_RETRY, "the host has %u requests in progress, all it holds",
+			c->server->config.requests);
+		return NULL;
+	}
+	*r = (struct request){.conn = c, .number = number};
+	list_init(&r->ready);
+	list_init(&r->watch);
+	list_push_back(&c->requests, &r->link);
+	c->request_count++;
+	return r;
+}
+
+struct request *request_find(struct conn *c, uint64_t number)
+{
+	LIST_FOR_EACH(it, &c->requests) {
+		struct request *r = LIST_ENTRY(it, struct request, link);
+
+		if (r->number == number)
+			return r;
+	}
+	return NULL;
+}
+
+void request_free(struct request *r)
+{
+	if (r->release)
+		r->release(r);
+	list_remove(&r->link);
+	list_remove(&r->ready);
+	list_remove(&r->watch);
+	r->conn->request_count--;
+	block_free(r->conn->server, &r->conn->server->request_pool, r);
+}
+
+void request_wake(struct request *r)
+{
+	if (list_empty(&r->ready))
+		list_push_back(&r->conn->ready_requests, &r->ready);
+	if (!r->conn->in_turn && list_empty(&r->conn->link))
+		conn_wake(r->conn);
+}
+
+void request_watch(struct request *r, uint64_t guest)
+{
+	struct server *s = r->conn->server;
+
+	r->guest = guest;
+	list_push_back(&s->watchers[guest & s->watch_mask], &r->watch);
+}
+
+static const char *kind_name(unsigned kinds)
+{
+	switch (kinds) {
+	case 1u << PROTO_KIND_GUEST:
+		return "guest";
+	case 1u << PROTO_KIND_SNAPSHOT:
+		return "snapshot";
+	case 1u << PROTO_KIND_IMAGE:
+		return "image";
+	case 1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT:
+		return "guest or snapshot";
+	default:
+		return "guest, snapshot or image";
+	}
+}
+
+static bool image_has(uint64_t id)
+{
+	struct image_info info;
+
+	return image_next(id - 1, &info) == OK && info.id == id;
+}
+
+/* Which of `kinds` have `ref`; *id is set for one of them. */
+static unsigned ref_look(const struct proto_ref *ref, unsigned kinds, uint64_t *id)
+{
+	struct guest_info guest;
+	struct snapshot_info snapshot;
+	unsigned found = 0;
+
+	if (kinds & 1u << PROTO_KIND_IMAGE) {
+		if (ref->id ? image_has(ref->id) : image_find(ref->name, id) == OK)
+			found |= 1u << PROTO_KIND_IMAGE;
+	}
+	if (kinds & 1u << PROTO_KIND_SNAPSHOT) {
+		if ((ref->id ? snapshot_get(ref->id, &snapshot) : snapshot_find(ref->name, id)) == OK)
+			found |= 1u << PROTO_KIND_SNAPSHOT;
+	}
+	if (kinds & 1u << PROTO_KIND_GUEST) {
+		if ((ref->id ? guest_get(ref->id, &guest) : guest_find(ref->name, id)) == OK)
+			found |= 1u << PROTO_KIND_GUEST;
+	}
+	if (ref->id)
+		*id = ref->id;
+	return found;
+}
+
+bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
+	uint64_t *id, enum proto_kind *kind)
+{
+	unsigned allowed = ref->kind == PROTO_ANY ? kinds : kinds & 1u << ref->kind;
+	unsigned found = ref_look(ref, allowed, id);
+
+	if (!found && ref->id)
+		conn_error(c, number, PROTO_E_NOENT, "there is no %s %llu",
+			kind_name(allowed ? allowed : kinds), (unsigned long long)ref->id);
+	else if (!found)
+		conn_error(c, number, PROTO_E_NOENT, "there is no %s named %s",
+			kind_name(allowed ? allowed : kinds), ref->name);
+	else if (found & (found - 1))
+		conn_error(c, number, PROTO_E_INVALID, "%s names a %s: give the id", ref->name,
+			found & 1u << PROTO_KIND_GUEST ? "guest and something else" :
+							 "snapshot and an image");
+	else {
+		if (kind)
+			*kind = (enum proto_kind)__builtin_ctz(found);
+		return true;
+	}
+	return false;
+}
+
+#define GUEST_ONLY    (1u << PROTO_KIND_GUEST)
+#define SNAPSHOT_ONLY (1u << PROTO_KIND_SNAPSHOT)
+#define IMAGE_ONLY    (1u << PROTO_KIND_IMAGE)
+
+static void act(struct conn *c, uint64_t number, uint16_t type, const struct proto_act *m)
+{
+	unsigned kinds = type == PROTO_REMOVE_IMAGE ? IMAGE_ONLY :
+		type == PROTO_REMOVE		    ? GUEST_ONLY | SNAPSHOT_ONLY :
+						      GUEST_ONLY;
+	enum proto_kind kind;
+	uint64_t id;
+	int err;
+
+	if (!ref_resolve(c, number, &m->ref, kinds, &id, &kind))
+		return;
+	switch (type) {
+	case PROTO_REMOVE_IMAGE:
+		err = image_remove(id);
+		break;
+	case PROTO_PAUSE:
+		err = guest_pause(id);
+		break;
+	case PROTO_RESUME:
+		err = guest_resume(id);
+		break;
+	case PROTO_KILL:
+		err = guest_kill(id);
+		break;
+	default:
+		err = kind == PROTO_KIND_GUEST ? guest_remove(id) : snapshot_remove(id);
+		break;
+	}
+	request_done(c, number, err);
+}
+
+static void take_snapshot(struct conn *c, uint64_t number, const struct proto_take_snapshot *m)
+{
+	struct proto_result result = {0};
+	uint64_t id;
+	int err;
+
+	if (!ref_resolve(c, number, &m->guest, GUEST_ONLY, &id, NULL))
+		return;
+	err = guest_snapshot(id, m->name, &result.id);
+	if (err < 0) {
+		request_error(c, number, err);
+		return;
+	}
+	conn_send(c, PROTO_RESULT, 0, number, &result);
+	request_done(c, number, OK);
+}
+
+static void rollback(struct conn *c, uint64_t number, const struct proto_rollback *m)
+{
+	uint64_t guest, snapshot;
+
+	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, &guest, NULL) &&
+		ref_resolve(c, number, &m->snapshot, SNAPSHOT_ONLY, &snapshot, NULL))
+		request_done(c, number, guest_rollback(guest, snapshot));
+}
+
+static void set_limit(struct conn *c, uint64_t number, const struct proto_set_limit *m)
+{
+	uint64_t id;
+
+	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, &id, NULL))
+		request_done(c, number, guest_limit(id, m->max_pages, m->max_guests, m->weight));
+}
+
+/* Adds to a credit; false when the sum is above what the protocol allows. */
+static bool credit_add(uint32_t *credit, uint32_t bytes)
+{
+	if (bytes > PROTO_CREDIT_MAX - *credit)
+		return false;
+	*credit += bytes;
+	return true;
+}
+
+static void request_credit(struct request *r, const struct proto_credit *m)
+{
+	uint32_t *credit = request_is_stream(r) ? stream_credit(r, m->stream) : log_credit(r, m->stream);
+
+	if (!credit)
+		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
+			"credit for stream %u, which this request does not send", m->stream);
+	else if (!credit_add(credit, m->bytes))
+		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL, "more credit than %u bytes",
+			PROTO_CREDIT_MAX);
+	else
+		request_wake(r);
+}
+
+/* A frame that belongs to a request in progress. */
+static void request_continue(struct request *r, uint16_t type, const union proto_message *m)
+{
+	switch (type) {
+	case PROTO_CANCEL:
+		conn_error(r->conn, r->number, PROTO_E_CANCELLED, "cancelled");
+		request_free(r);
+		break;
+	case PROTO_CREDIT:
+		request_credit(r, &m->credit);
+		break;
+	case PROTO_DATA:
+		if (request_is_put(r))
+			put_data(r, &m->data);
+		else if (request_is_stream(r))
+			stream_input(r, &m->data);
+		else
+			conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL, "this request takes no data");
+		break;
+	case PROTO_PUT_COMMIT:
+		if (request_is_put(r))
+			put_commit(r);
+		else
+			conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL, "this request is no upload");
+		break;
+	default:
+		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
+			"the request with this number is still in progress");
+		break;
+	}
+}
+
+static void request_start(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m)
+{
+	switch (type) {
+	case PROTO_DATA:
+	case PROTO_CREDIT:
+	case PROTO_CANCEL:
+	case PROTO_PUT_COMMIT:
+		/* For a request that is over, which the client didn't know when it sent this. */
+		break;
+	case PROTO_GET_INFO:
+		info_send(c, number);
+		break;
+	case PROTO_GET_METERS:
+		meters_start(c, number, &m->get_meters);
+		break;
+	case PROTO_GET_LOG:
+		log_start(c, number, &m->get_log);
+		break;
+	case PROTO_PUT:
+		put_start(c, number, &m->put);
+		break;
+	case PROTO_RUN:
+	case PROTO_FORK:
+		create_start(c, number, type, &m->create);
+		break;
+	case PROTO_REMOVE_IMAGE:
+	case PROTO_PAUSE:
+	case PROTO_RESUME:
+	case PROTO_KILL:
+	case PROTO_REMOVE:
+		act(c, number, type, &m->act);
+		break;
+	case PROTO_TAKE_SNAPSHOT:
+		take_snapshot(c, number, &m->take_snapshot);
+		break;
+	case PROTO_ROLLBACK:
+		rollback(c, number, &m->rollback);
+		break;
+	case PROTO_SET_LIMIT:
+		set_limit(c, number, &m->set_limit);
+		break;
+	case PROTO_LIST_IMAGES:
+	case PROTO_LIST_GUESTS:
+	case PROTO_LIST_SNAPSHOTS:
+		list_start(c, number, type, &m->list);
+		break;
+	case PROTO_GET:
+		get_send(c, number, &m->get);
+		break;
+	case PROTO_ATTACH:
+		attach_start(c, number, &m->attach);
+		break;
+	case PROTO_WAIT:
+		wait_start(c, number, &m->get);
+		break;
+	default:
+		conn_fatal(c, number, PROTO_E_PROTOCOL, "%s is not for a client to send",
+			proto_type_name(type));
+		break;
+	}
+}
+
+void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame)
+{
+	union proto_message m;
+	struct request *r;
+	int err;
+
+	if (h->flags || !h->request) {
+		conn_fatal(c, h->request, PROTO_E_PROTOCOL, "a request needs a number above 0 and no flags");
+		return;
+	}
+	err = proto_decode(h, frame, &m);
+	if (err == ERR_UNSUPPORTED) {
+		conn_error(c, h->request, PROTO_E_UNSUPPORTED, "this host knows no request of type 0x%x",
+			h->type);
+		return;
+	}
+	if (err < 0) {
+		conn_fatal(c, h->request, PROTO_E_PROTOCOL, "the payload of this %s is malformed",
+			proto_type_name(h->type));
+		return;
+	}
+	r = request_find(c, h->request);
+	if (r)
+		request_continue(r, h->type, &m);
+	else
+		request_start(c, h->request, h->type, &m);
+}
