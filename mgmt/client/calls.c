@@ -1,0 +1,573 @@
+/* Calls of libcreel that ask and get an answer. */
+#include "mgmt/client/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* ---- between the structs of proto.h and those of creel.h ---- */
+
+static void copy_text(char *out, size_t size, const char *in)
+{
+	snprintf(out, size, "%s", in);
+}
+
+static void guest_out(struct creel_guest *g, const struct proto_guest *m)
+{
+	*g = (struct creel_guest){
+		.id = m->id,
+		.parent = m->parent,
+		.lineage = m->lineage,
+		.image = m->image,
+		.state = (enum creel_state)m->state,
+		.stop = (enum creel_stop)m->stop,
+		.exit_status = m->exit_status,
+		.generation = m->generation,
+		.memory = m->memory,
+		.private_pages = m->private_pages,
+		.max_pages = m->max_pages,
+		.budget_pages = m->budget_pages,
+		.weight = m->weight,
+		.cpu_ns = m->cpu_ns,
+		.created_ns = m->created_ns,
+		.exits = m->exits,
+		.faults = m->faults,
+		.forks = m->forks,
+		.children = m->children,
+		.bytes_in = m->bytes_in,
+		.bytes_out = m->bytes_out,
+		.bytes_err = m->bytes_err,
+	};
+	copy_text(g->name, sizeof(g->name), m->name);
+	copy_text(g->reason, sizeof(g->reason), m->reason);
+}
+
+static void snapshot_out(struct creel_snapshot *s, const struct proto_snapshot *m)
+{
+	*s = (struct creel_snapshot){
+		.id = m->id,
+		.parent = m->parent,
+		.lineage = m->lineage,
+		.image = m->image,
+		.pages = m->pages,
+		.forks = m->forks,
+		.created_ns = m->created_ns,
+	};
+	copy_text(s->name, sizeof(s->name), m->name);
+}
+
+void client_image(struct creel_image *i, const struct proto_image *m)
+{
+	*i = (struct creel_image){
+		.id = m->id,
+		.size = m->size,
+		.memory = m->memory,
+		.pages = m->pages,
+		.created_ns = m->created_ns,
+	};
+	copy_text(i->name, sizeof(i->name), m->name);
+}
+
+void client_status(struct creel_status *s, const struct proto_status *m)
+{
+	*s = (struct creel_status){
+		.id = m->id,
+		.state = (enum creel_state)m->state,
+		.stop = (enum creel_stop)m->stop,
+		.exit_status = m->exit_status,
+	};
+	copy_text(s->reason, sizeof(s->reason), m->reason);
+}
+
+static void info_out(struct creel_info *i, const struct proto_info *m)
+{
+	*i = (struct creel_info){
+		.boot_id = {m->boot_id[0], m->boot_id[1]},
+		.cores = m->cores,
+		.address = m->address,
+		.tsc_khz = m->tsc_khz,
+		.uptime_ns = m->uptime_ns,
+		.wall_ns = m->wall_ns,
+		.frames_total = m->frames_total,
+		.frames_free = m->frames_free,
+		.frames_quarantined = m->frames_quarantined,
+		.frames_reserve = m->frames_reserve,
+		.frames_table = m->frames_table,
+		.frames_data = m->frames_data,
+		.frames_state = m->frames_state,
+		.frames_stream = m->frames_stream,
+		.frames_image = m->frames_image,
+		.frames_host = m->frames_host,
+		.guests = m->guests,
+		.guests_runnable = m->guests_runnable,
+		.guests_waiting = m->guests_waiting,
+		.guests_paused = m->guests_paused,
+		.guests_stopped = m->guests_stopped,
+		.snapshots = m->snapshots,
+		.images = m->images,
+		.connections = m->connections,
+		.requests = m->requests,
+	};
+	memcpy(i->mac, m->mac, sizeof(i->mac));
+	copy_text(i->version, sizeof(i->version), m->version);
+	copy_text(i->backend, sizeof(i->backend), m->backend);
+	copy_text(i->cpu, sizeof(i->cpu), m->cpu);
+}
+
+bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, const char *what)
+{
+	char *end;
+
+	*ref = (struct proto_ref){.kind = (uint8_t)kind};
+	if (what[0] && strspn(what, "0123456789") == strlen(what)) {
+		ref->id = strtoull(what, &end, 10);
+		if (ref->id && strlen(what) < 21)
+			return true;
+	} else if (proto_name_valid(what)) {
+		copy_text(ref->name, sizeof(ref->name), what);
+		return true;
+	}
+	client_fail(c, CREEL_INVALID,
+		"\"%s\" is neither a number nor a name (up to 63 letters, digits, '_', '.' and '-')",
+		what);
+	return false;
+}
+
+static bool valid_name(struct creel *c, char *out, const char *name)
+{
+	if (!name || !name[0])
+		return true;
+	if (!proto_name_valid(name)) {
+		client_fail(c, CREEL_INVALID,
+			"\"%s\" can't be a name: use up to 63 letters, digits, '_', '.' and '-', not digits "
+			"alone",
+			name);
+		return false;
+	}
+	copy_text(out, PROTO_NAME_MAX, name);
+	return true;
+}
+
+/* A key of zero bytes is valid, so failing to get one harms nothing. */
+static struct proto_key new_key(void)
+{
+	struct proto_key key = {{0}};
+
+	if (getrandom(&key, sizeof(key), GRND_NONBLOCK) != (ssize_t)sizeof(key))
+		memset(&key, 0, sizeof(key));
+	return key;
+}
+
+static bool add_strings(struct proto_create *m, uint8_t *args, const char *const *strings,
+	uint32_t *count)
+{
+	for (; strings && *strings; strings++) {
+		size_t size = strlen(*strings) + 1;
+
+		if (size > PROTO_ARGS_MAX - m->args.size)
+			return false;
+		memcpy(args + m->args.size, *strings, size);
+		m->args.size += (uint32_t)size;
+		++*count;
+	}
+	return true;
+}
+
+int client_options(struct creel *c, struct proto_create *m, const struct creel_options *o,
+	uint8_t args[PROTO_ARGS_MAX])
+{
+	*m = (struct proto_create){.key = new_key(), .count = 1, .args = {.data = args}};
+	if (!o)
+		return CREEL_OK;
+	m->memory = o->memory;
+	m->max_pages = o->max_pages;
+	m->max_guests = o->max_guests;
+	m->max_snapshots = o->max_snapshots;
+	m->weight = o->weight;
+	m->flags = (uint8_t)((o->paused ? PROTO_CREATE_PAUSED : 0) |
+		(o->remove_when_stopped ? PROTO_CREATE_REMOVE : 0) |
+		(o->input_open ? PROTO_CREATE_INPUT : 0));
+	for (const char *const *e = o->env; e && *e; e++) {
+		if (**e == '=' || !strchr(*e, '='))
+			return client_fail(c, CREEL_INVALID,
+				"\"%s\" is no environment setting: give NAME=VALUE", *e);
+	}
+	if (!add_strings(m, args, o->args, &m->argc) || !add_strings(m, args, o->env, &m->envc))
+		return client_fail(c, CREEL_TOOBIG,
+			"arguments and environment have more than %u bytes: give large input on stdin",
+			PROTO_ARGS_MAX);
+	return valid_name(c, m->name, o->name) ? CREEL_OK : CREEL_INVALID;
+}
+
+/* ---- one answer ---- */
+
+static int one_answer(struct creel *c, uint16_t type, const void *message, uint16_t answer,
+	struct frame *f)
+{
+	uint64_t request;
+	int err = client_request(c, type, message, &request);
+
+	if (err == CREEL_OK)
+		err = client_receive(c, request, f);
+	if (err == CREEL_OK && f->header.type != answer)
+		err = client_unexpected(c, f);
+	return err;
+}
+
+int creel_get_info(struct creel *c, struct creel_info *info)
+{
+	struct frame f;
+	int err = one_answer(c, PROTO_GET_INFO, NULL, PROTO_INFO, &f);
+
+	if (err == CREEL_OK)
+		info_out(info, &f.message.info);
+	return err;
+}
+
+static int act(struct creel *c, uint16_t type, enum creel_kind kind, const char *what)
+{
+	struct proto_act m = {.key = new_key()};
+	struct frame f;
+
+	if (!client_ref(c, &m.ref, kind, what))
+		return CREEL_INVALID;
+	return one_answer(c, type, &m, PROTO_DONE, &f);
+}
+
+int creel_remove_image(struct creel *c, const char *image)
+{
+	return act(c, PROTO_REMOVE_IMAGE, CREEL_IMAGE, image);
+}
+
+int creel_pause(struct creel *c, const char *guest)
+{
+	return act(c, PROTO_PAUSE, CREEL_GUEST, guest);
+}
+
+int creel_resume(struct creel *c, const char *guest)
+{
+	return act(c, PROTO_RESUME, CREEL_GUEST, guest);
+}
+
+int creel_kill(struct creel *c, const char *guest)
+{
+	return act(c, PROTO_KILL, CREEL_GUEST, guest);
+}
+
+int creel_remove(struct creel *c, const char *what)
+{
+	return act(c, PROTO_REMOVE, CREEL_ANY, what);
+}
+
+int creel_rollback(struct creel *c, const char *guest, const char *snapshot)
+{
+	struct proto_rollback m = {.key = new_key()};
+	struct frame f;
+
+	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) ||
+		!client_ref(c, &m.snapshot, CREEL_SNAPSHOT, snapshot))
+		return CREEL_INVALID;
+	return one_answer(c, PROTO_ROLLBACK, &m, PROTO_DONE, &f);
+}
+
+int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages, uint64_t max_guests,
+	uint32_t weight)
+{
+	struct proto_set_limit m = {
+		.key = new_key(),
+		.max_pages = max_pages,
+		.max_guests = max_guests,
+		.weight = weight,
+	};
+	struct frame f;
+
+	if (!client_ref(c, &m.guest, CREEL_GUEST, guest))
+		return CREEL_INVALID;
+	return one_answer(c, PROTO_SET_LIMIT, &m, PROTO_DONE, &f);
+}
+
+int creel_get(struct creel *c, enum creel_kind kind, const char *what, struct creel_item *item)
+{
+	struct proto_get m;
+	struct frame f;
+	uint64_t request;
+	int err;
+
+	if (!client_ref(c, &m.ref, kind, what))
+		return CREEL_INVALID;
+	err = client_request(c, PROTO_GET, &m, &request);
+	if (err == CREEL_OK)
+		err = client_receive(c, request, &f);
+	if (err != CREEL_OK)
+		return err;
+	switch (f.header.type) {
+	case PROTO_GUEST:
+		item->kind = CREEL_GUEST;
+		guest_out(&item->guest, &f.message.guest);
+		return CREEL_OK;
+	case PROTO_SNAPSHOT:
+		item->kind = CREEL_SNAPSHOT;
+		snapshot_out(&item->snapshot, &f.message.snapshot);
+		return CREEL_OK;
+	case PROTO_IMAGE:
+		item->kind = CREEL_IMAGE;
+		client_image(&item->image, &f.message.image);
+		return CREEL_OK;
+	default:
+		return client_unexpected(c, &f);
+	}
+}
+
+/* ---- answers in many frames ---- */
+
+struct each {
+	uint16_t type; /* of the items */
+	int (*call)(struct each *e, const union proto_message *m);
+	void *arg;
+	union {
+		int (*image)(void *arg, const struct creel_image *i);
+		int (*guest)(void *arg, const struct creel_guest *g);
+		int (*snapshot)(void *arg, const struct creel_snapshot *s);
+		int (*meter)(void *arg, const struct creel_meter *m);
+		int (*result)(void *arg, const struct creel_result *r);
+	};
+	uint64_t last; /* id of a result */
+};
+
+/* Items until DONE, which is left in `f`. */
+static int many_answers(struct creel *c, uint16_t type, const void *message, struct each *e,
+	struct frame *f)
+{
+	uint64_t request;
+	int err = client_request(c, type, message, &request);
+
+	while (err == CREEL_OK) {
+		err = client_receive(c, request, f);
+		if (err != CREEL_OK)
+			break;
+		if (f->header.type == PROTO_DONE)
+			return CREEL_OK;
+		if (f->header.type != e->type)
+			return client_unexpected(c, f);
+		if (e->call(e, &f->message))
+			return client_cancel(c, request);
+	}
+	return err;
+}
+
+static int each_image(struct each *e, const union proto_message *m)
+{
+	struct creel_image i;
+
+	client_image(&i, &m->image);
+	return e->image(e->arg, &i);
+}
+
+int creel_images(struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg)
+{
+	struct each e = {.type = PROTO_IMAGE, .call = each_image, .image = each, .arg = arg};
+	const struct proto_list m = {0};
+	struct frame f;
+
+	return many_answers(c, PROTO_LIST_IMAGES, &m, &e, &f);
+}
+
+static int each_guest(struct each *e, const union proto_message *m)
+{
+	struct creel_guest g;
+
+	guest_out(&g, &m->guest);
+	return e->guest(e->arg, &g);
+}
+
+int creel_guests(struct creel *c, bool all, uint64_t lineage,
+	int (*each)(void *arg, const struct creel_guest *g), void *arg)
+{
+	struct each e = {.type = PROTO_GUEST, .call = each_guest, .guest = each, .arg = arg};
+	const struct proto_list m = {.all = all, .lineage = lineage};
+	struct frame f;
+
+	return many_answers(c, PROTO_LIST_GUESTS, &m, &e, &f);
+}
+
+static int each_snapshot(struct each *e, const union proto_message *m)
+{
+	struct creel_snapshot s;
+
+	snapshot_out(&s, &m->snapshot);
+	return e->snapshot(e->arg, &s);
+}
+
+int creel_snapshots(struct creel *c, uint64_t lineage,
+	int (*each)(void *arg, const struct creel_snapshot *s), void *arg)
+{
+	struct each e = {.type = PROTO_SNAPSHOT, .call = each_snapshot, .snapshot = each, .arg = arg};
+	const struct proto_list m = {.lineage = lineage};
+	struct frame f;
+
+	return many_answers(c, PROTO_LIST_SNAPSHOTS, &m, &e, &f);
+}
+
+static int each_meter(struct each *e, const union proto_message *m)
+{
+	struct creel_meter out = {
+		.count = m->meter.count,
+		.ticks = m->meter.ticks,
+		.last = m->meter.last,
+		.min = m->meter.min,
+		.max = m->meter.max,
+	};
+
+	copy_text(out.name, sizeof(out.name), m->meter.name);
+	return e->meter(e->arg, &out);
+}
+
+int creel_meters(struct creel *c, bool reset, int (*each)(void *arg, const struct creel_meter *m),
+	void *arg)
+{
+	struct each e = {.type = PROTO_METER, .call = each_meter, .meter = each, .arg = arg};
+	const struct proto_get_meters m = {.reset = reset};
+	struct frame f;
+
+	return many_answers(c, PROTO_GET_METERS, &m, &e, &f);
+}
+
+static int each_result(struct each *e, const union proto_message *m)
+{
+	struct creel_result r = {
+		.index = m->result.index,
+		.id = m->result.id,
+		.code = (enum creel_code)m->result.code,
+	};
+
+	e->last = r.id;
+	copy_text(r.text, sizeof(r.text), m->result.text);
+	return e->result ? e->result(e->arg, &r) : 0;
+}
+
+int creel_run(struct creel *c, const char *image, const struct creel_options *options, uint64_t *id)
+{
+	struct each e = {.type = PROTO_RESULT, .call = each_result};
+	uint8_t args[PROTO_ARGS_MAX];
+	struct proto_create m;
+	struct frame f;
+	int err = client_options(c, &m, options, args);
+
+	if (err == CREEL_OK && !client_ref(c, &m.source, CREEL_IMAGE, image))
+		err = CREEL_INVALID;
+	if (err == CREEL_OK)
+		err = many_answers(c, PROTO_RUN, &m, &e, &f);
+	*id = e.last;
+	return err;
+}
+
+int creel_fork(struct creel *c, const char *source, const struct creel_options *options, uint32_t count,
+	int (*each)(void *arg, const struct creel_result *r), void *arg, uint64_t *made)
+{
+	struct each e = {.type = PROTO_RESULT, .call = each_result, .result = each, .arg = arg};
+	uint8_t args[PROTO_ARGS_MAX];
+	struct proto_create m;
+	struct frame f;
+	int err = client_options(c, &m, options, args);
+
+	if (made)
+		*made = 0;
+	if (err != CREEL_OK)
+		return err;
+	if (!count || count > PROTO_COUNT_MAX)
+		return client_fail(c, CREEL_INVALID, "can't fork %u: the count is 1 to %u", count,
+			PROTO_COUNT_MAX);
+	m.count = count;
+	if (!client_ref(c, &m.source, CREEL_ANY, source))
+		return CREEL_INVALID;
+	err = many_answers(c, PROTO_FORK, &m, &e, &f);
+	if (err == CREEL_OK && made)
+		*made = f.message.done.count;
+	return err;
+}
+
+int creel_take_snapshot(struct creel *c, const char *guest, const char *name, uint64_t *id)
+{
+	struct each e = {.type = PROTO_RESULT, .call = each_result};
+	struct proto_take_snapshot m = {.key = new_key()};
+	struct frame f;
+	int err;
+
+	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) || !valid_name(c, m.name, name))
+		return CREEL_INVALID;
+	err = many_answers(c, PROTO_TAKE_SNAPSHOT, &m, &e, &f);
+	*id = e.last;
+	return err;
+}
+
+/* ---- upload ---- */
+
+struct upload {
+	uint64_t request, position, size, credit;
+};
+
+/* Credit that has come, or that must come before more can be sent. */
+static int upload_credit(struct creel *c, struct upload *u)
+{
+	struct frame f;
+	int err = CREEL_OK;
+
+	while (err == CREEL_OK && (!u->credit || client_has_frame(c))) {
+		err = client_receive(c, u->request, &f);
+		if (err == CREEL_OK && f.header.type == PROTO_UPLOAD)
+			u->credit += f.message.upload.credit;
+		else if (err == CREEL_OK && f.header.type == PROTO_CREDIT)
+			u->credit += f.message.credit.bytes;
+		else if (err == CREEL_OK)
+			err = client_unexpected(c, &f);
+	}
+	return err;
+}
+
+int creel_put(struct creel *c, const char *name, uint64_t size,
+	long (*read)(void *arg, void *buf, size_t size), void *arg, struct creel_image *image)
+{
+	struct proto_put m = {.key = new_key(), .size = size};
+	struct upload u = {.size = size};
+	uint8_t buf[PROTO_DATA_MAX];
+	struct frame f;
+	int err;
+
+	if (!name || !name[0])
+		return client_fail(c, CREEL_INVALID, "an image needs a name");
+	if (!valid_name(c, m.name, name))
+		return CREEL_INVALID;
+	err = client_request(c, PROTO_PUT, &m, &u.request);
+	while (err == CREEL_OK && u.position < size) {
+		err = upload_credit(c, &u);
+		if (err != CREEL_OK)
+			break;
+		uint64_t left = MIN(u.credit, u.size - u.position);
+		size_t want = MIN(left, sizeof(buf));
+		long n = read(arg, buf, want);
+
+		if (n <= 0 || (size_t)n > want) {
+			client_cancel(c, u.request);
+			return client_fail(c, CREEL_LOCAL, "the image can't be read to its end");
+		}
+		struct proto_data data = {
+			.stream = PROTO_STREAM_UPLOAD,
+			.position = u.position,
+			.bytes = {buf, (uint32_t)n},
+		};
+
+		err = client_send(c, PROTO_DATA, u.request, &data);
+		u.position += (uint64_t)n;
+		u.credit -= (uint64_t)n;
+	}
+	if (err == CREEL_OK)
+		err = client_send(c, PROTO_PUT_COMMIT, u.request, NULL);
+	do {
+		if (err == CREEL_OK)
+			err = client_receive(c, u.request, &f);
+	} while (err == CREEL_OK && f.header.type != PROTO_IMAGE);
+	if (err == CREEL_OK)
+		client_image(image, &f.message.image);
+	return err;
+}

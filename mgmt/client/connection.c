@@ -1,0 +1,314 @@
+/* A connection of libcreel: the socket, the hello, and frames over it. */
+#include "mgmt/client/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct creel *creel_new(void)
+{
+	struct creel *c = calloc(1, sizeof(*c));
+
+	if (c)
+		c->fd = -1;
+	return c;
+}
+
+static void disconnect(struct creel *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+	c->begin = c->end = 0;
+}
+
+void creel_free(struct creel *c)
+{
+	if (c)
+		disconnect(c);
+	free(c);
+}
+
+const char *creel_error_text(const struct creel *c)
+{
+	return c->error;
+}
+
+uint32_t creel_retry_ms(const struct creel *c)
+{
+	return c->retry_ms;
+}
+
+int client_fail(struct creel *c, int code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(c->error, sizeof(c->error), format, ap);
+	va_end(ap);
+	return code;
+}
+
+int client_lost(struct creel *c, int code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(c->error, sizeof(c->error), format, ap);
+	va_end(ap);
+	disconnect(c);
+	return code;
+}
+
+/* ---- frames ---- */
+
+static int send_all(struct creel *c, size_t size)
+{
+	for (size_t sent = 0; sent < size;) {
+		ssize_t n = send(c->fd, c->send + sent, size - sent, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EINTR)
+			return client_lost(c, CREEL_CONNECTION, "the connection to the host broke: %s",
+				strerror(errno));
+		if (n > 0)
+			sent += (size_t)n;
+	}
+	return CREEL_OK;
+}
+
+int client_send(struct creel *c, uint16_t type, uint64_t request, const void *message)
+{
+	size_t size;
+
+	if (c->fd < 0)
+		return client_fail(c, CREEL_CONNECTION, "not connected to a host");
+	size = proto_encode(c->send, sizeof(c->send), type, 0, request, message);
+	if (!size)
+		return client_fail(c, CREEL_TOOBIG, "the request is larger than the %u bytes of a frame",
+			PROTO_FRAME_MAX);
+	return send_all(c, size);
+}
+
+int client_request(struct creel *c, uint16_t type, const void *message, uint64_t *request)
+{
+	c->retry_ms = 0;
+	*request = ++c->next_request;
+	return client_send(c, type, *request, message);
+}
+
+bool client_has_frame(const struct creel *c)
+{
+	struct proto_header h;
+
+	return proto_header(c->receive + c->begin, c->end - c->begin, &h) != ERR_AGAIN &&
+		h.length <= c->end - c->begin;
+}
+
+static int fill(struct creel *c)
+{
+	ssize_t n;
+
+	if (c->begin) {
+		memmove(c->receive, c->receive + c->begin, c->end - c->begin);
+		c->end -= c->begin;
+		c->begin = 0;
+	}
+	do
+		n = recv(c->fd, c->receive + c->end, sizeof(c->receive) - c->end, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return client_lost(c, CREEL_TIMEOUT, "the host did not answer in time");
+	if (n < 0)
+		return client_lost(c, CREEL_CONNECTION, "the connection to the host broke: %s",
+			strerror(errno));
+	if (n == 0)
+		return client_lost(c, CREEL_CONNECTION, "the host closed the connection");
+	c->end += (size_t)n;
+	return CREEL_OK;
+}
+
+/* The next frame of any request. */
+static int next_frame(struct creel *c, struct frame *f)
+{
+	int err;
+
+	if (c->fd < 0)
+		return client_fail(c, CREEL_CONNECTION, "not connected to a host");
+	for (;;) {
+		err = proto_header(c->receive + c->begin, c->end - c->begin, &f->header);
+		if (err == ERR_INVALID)
+			return client_lost(c, CREEL_PROTOCOL,
+				"what answers there is no Creel host, or one of another version");
+		if (err == OK && f->header.length <= c->end - c->begin)
+			break;
+		err = fill(c);
+		if (err != CREEL_OK)
+			return err;
+	}
+	const uint8_t *frame = c->receive + c->begin;
+
+	c->begin += f->header.length;
+	if (proto_decode(&f->header, frame, &f->message) < 0)
+		return client_lost(c, CREEL_PROTOCOL, "the host sent a malformed answer (type 0x%x)",
+			f->header.type);
+	return CREEL_OK;
+}
+
+int client_receive(struct creel *c, uint64_t request, struct frame *f)
+{
+	int err;
+
+	do {
+		err = next_frame(c, f);
+		if (err != CREEL_OK)
+			return err;
+		/* Request 0 stands for the connection as a whole. */
+	} while (f->header.request != request && f->header.request != 0);
+	if (f->header.type != PROTO_ERROR)
+		return CREEL_OK;
+	const struct proto_error *e = &f->message.error;
+
+	c->retry_ms = e->retry_ms;
+	if (e->code == PROTO_E_PROTOCOL || e->code == PROTO_E_VERSION || e->code == PROTO_E_TIMEOUT)
+		return client_lost(c, e->code, "%s", e->text);
+	return client_fail(c, e->code, "%s", e->text);
+}
+
+int client_cancel(struct creel *c, uint64_t request)
+{
+	struct frame f;
+	int err = client_send(c, PROTO_CANCEL, request, NULL);
+
+	do {
+		if (err == CREEL_OK)
+			err = client_receive(c, request, &f);
+	} while (err == CREEL_OK && !(f.header.flags & PROTO_FINAL));
+	if (c->fd < 0)
+		return err;
+	return client_fail(c, CREEL_CANCELLED, "cancelled");
+}
+
+int client_unexpected(struct creel *c, const struct frame *f)
+{
+	return client_lost(c, CREEL_PROTOCOL, "the host answered with an unexpected %s",
+		proto_type_name(f->header.type));
+}
+
+/* ---- connecting ---- */
+
+/* Splits HOST, HOST:PORT, [HOST]:PORT; false if it is none of these. */
+static bool split_address(const char *address, char *host, size_t host_size, char *port,
+	size_t port_size)
+{
+	const char *colon = strrchr(address, ':'), *begin = address, *end = address + strlen(address);
+	const char *number = "";
+
+	if (address[0] == '[') {
+		begin = address + 1;
+		end = strchr(address, ']');
+		if (!end || (end[1] && end[1] != ':'))
+			return false;
+		if (end[1])
+			number = end + 2;
+	} else if (colon && strchr(address, ':') == colon) {
+		end = colon;
+		number = colon + 1;
+		if (!*number)
+			return false;
+	}
+	if (end == begin || (size_t)(end - begin) >= host_size || strlen(number) >= port_size)
+		return false;
+	memcpy(host, begin, (size_t)(end - begin));
+	host[end - begin] = 0;
+	snprintf(port, port_size, "%s", number);
+	if (!*number)
+		snprintf(port, port_size, "%u", CREEL_DEFAULT_PORT);
+	return strspn(port, "0123456789") == strlen(port) && atol(port) > 0 && atol(port) < 65536;
+}
+
+static int connect_within(int fd, const struct addrinfo *a, int timeout_ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	int error = 0, flags = fcntl(fd, F_GETFL);
+	socklen_t size = sizeof(error);
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
+		if (errno != EINPROGRESS)
+			return errno;
+		if (poll(&p, 1, timeout_ms > 0 ? timeout_ms : -1) <= 0)
+			return ETIMEDOUT;
+		getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	}
+	fcntl(fd, F_SETFL, flags);
+	return error;
+}
+
+static void set_timeout(int fd, int timeout_ms)
+{
+	struct timeval t = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+}
+
+static int say_hello(struct creel *c, const char *address, int timeout_ms)
+{
+	struct proto_hello hello = {
+		.magic = PROTO_MAGIC,
+		.version_min = PROTO_VERSION,
+		.version_max = PROTO_VERSION,
+		.client = "libcreel",
+	};
+	struct frame f;
+	int err = client_send(c, PROTO_HELLO, 0, &hello);
+
+	set_timeout(c->fd, timeout_ms);
+	if (err == CREEL_OK)
+		err = client_receive(c, 0, &f);
+	if (err == CREEL_CONNECTION)
+		return client_lost(c, err,
+			"%s took the connection and closed it: it is full, or no Creel host", address);
+	if (err == CREEL_OK && f.header.type != PROTO_WELCOME)
+		return client_unexpected(c, &f);
+	if (err == CREEL_OK)
+		set_timeout(c->fd, 0);
+	return err;
+}
+
+int creel_connect(struct creel *c, const char *address, int timeout_ms)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	struct addrinfo *list, *a;
+	char host[256], port[8];
+	int error = 0, one = 1;
+
+	disconnect(c);
+	if (!split_address(address, host, sizeof(host), port, sizeof(port)))
+		return client_fail(c, CREEL_INVALID,
+			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117", address);
+	error = getaddrinfo(host, port, &hints, &list);
+	if (error)
+		return client_fail(c, CREEL_CONNECTION, "can't find host \"%s\": %s", host,
+			gai_strerror(error));
+	for (a = list; a && c->fd < 0; a = a->ai_next) {
+		c->fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+		error = c->fd < 0 ? errno : connect_within(c->fd, a, timeout_ms);
+		if (error)
+			disconnect(c);
+	}
+	freeaddrinfo(list);
+	if (c->fd < 0)
+		return client_fail(c, CREEL_CONNECTION, "can't connect to %s port %s: %s", host, port,
+			strerror(error));
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return say_hello(c, address, timeout_ms);
+}

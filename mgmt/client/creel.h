@@ -1,0 +1,293 @@
+/*
+ * libcreel: the C client of a Creel host.
+ *
+ *     struct creel *c = creel_new();
+ *     uint64_t id;
+ *
+ *     if (creel_connect(c, "192.0.2.7", 5000) != CREEL_OK ||
+ *             creel_run(c, "hello", NULL, &id) != CREEL_OK)
+ *             fprintf(stderr, "%s\n", creel_error_text(c));
+ *     creel_free(c);
+ *
+ * Every call that takes a connection sends a request and returns when its answer is complete:
+ * CREEL_OK or another code of enum creel_code, for which creel_error_text() has a sentence. An error
+ * from the host leaves the connection usable; CREEL_CONNECTION means that it is gone, and
+ * creel_connect() may be called again.
+ *
+ * Threads: a connection is used by one thread at a time; different connections are independent.
+ * Callbacks are made on the calling thread and must not use the connection that calls them. One that
+ * returns other than 0 ends its call early, which then returns CREEL_CANCELLED.
+ *
+ * A guest, snapshot or image is named by a string: its number as decimal digits, or its name.
+ * Sizes are in bytes, pages in units of 4 KiB, times in nanoseconds; *_ns at an instant since 1970.
+ */
+#ifndef CREEL_H
+#define CREEL_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CREEL_API __attribute__((visibility("default")))
+
+#define CREEL_DEFAULT_PORT 7117
+#define CREEL_NAME_SIZE    64
+#define CREEL_TEXT_SIZE    240
+#define CREEL_FORK_MOST    100000 /* guests of one creel_fork() */
+
+enum creel_code {
+	CREEL_OK = 0,
+	CREEL_INVALID = 1,     /* a value makes no sense */
+	CREEL_NOENT = 2,       /* no such guest, snapshot, image */
+	CREEL_EXIST = 3,       /* the name is taken */
+	CREEL_BUSY = 4,        /* in use, or in a state that forbids it */
+	CREEL_NOMEM = 5,       /* the host has no memory above its reserve */
+	CREEL_LIMIT = 6,       /* a budget or a named limit is used up */
+	CREEL_RETRY = 7,       /* not now: see creel_retry_ms() */
+	CREEL_UNSUPPORTED = 8, /* the host doesn't know this request */
+	CREEL_DENIED = 9,
+	CREEL_CANCELLED = 10,  /* a callback or the cancel flag ended it */
+	CREEL_TOOBIG = 11,
+	CREEL_PROTOCOL = 12,   /* one side broke a rule of the protocol; the connection is closed */
+	CREEL_VERSION = 13,    /* no version of the protocol in common */
+	CREEL_TIMEOUT = 14,
+	CREEL_INTERNAL = 15,
+	CREEL_CONNECTION = 100, /* could not connect, or the connection was lost */
+	CREEL_LOCAL = 101,      /* something on this side: a file, memory */
+};
+
+enum creel_kind { CREEL_ANY = 0, CREEL_GUEST = 1, CREEL_SNAPSHOT = 2, CREEL_IMAGE = 3 };
+
+enum creel_state {
+	CREEL_RUNNABLE = 1, /* on a core or waiting for one */
+	CREEL_WAITING = 2,  /* for input, a message, a child or a timer */
+	CREEL_PAUSED = 3,   /* by a client or a limit: see the reason */
+	CREEL_STOPPED = 4,
+};
+
+/* Why a guest is paused or stopped. */
+enum creel_stop {
+	CREEL_STOP_NONE = 0,
+	CREEL_STOP_EXIT = 1, /* it exited; exit_status is valid */
+	CREEL_STOP_KILLED = 2,
+	CREEL_STOP_CRASHED = 3,
+	CREEL_STOP_BAD_ADDRESS = 4,
+	CREEL_STOP_TRIPLE_FAULT = 5,
+	CREEL_STOP_FORBIDDEN = 6,
+	CREEL_STOP_HALTED = 7,
+	CREEL_STOP_BAD_STATE = 8,
+	CREEL_STOP_CLIENT = 9,        /* paused by a client */
+	CREEL_STOP_MEMORY_LIMIT = 10, /* paused: its budget, or one above it, is used up */
+	CREEL_STOP_HOST_RESERVE = 11, /* paused: the host is full */
+	CREEL_STOP_FORBIDDEN_LOOP = 12,
+};
+
+enum creel_stream_id { CREEL_IN = 0, CREEL_OUT = 1, CREEL_ERR = 2 };
+
+struct creel;
+
+struct creel_info {
+	char version[32], backend[16], cpu[64];
+	uint64_t boot_id[2]; /* new at each boot; numbers of another boot mean nothing */
+	uint32_t cores;
+	uint32_t address;    /* IPv4, host byte order */
+	uint8_t mac[6];
+	uint64_t tsc_khz, uptime_ns, wall_ns;
+	/* Frames of 4 KiB. */
+	uint64_t frames_total, frames_free, frames_quarantined, frames_reserve;
+	uint64_t frames_table, frames_data, frames_state, frames_stream, frames_image, frames_host;
+	uint64_t guests, guests_runnable, guests_waiting, guests_paused, guests_stopped;
+	uint64_t snapshots, images;
+	uint32_t connections, requests;
+};
+
+/* Counts of one operation or exit; the rest is in ticks of tsc_khz. */
+struct creel_meter {
+	char name[CREEL_NAME_SIZE];
+	uint64_t count, ticks, last, min, max;
+};
+
+struct creel_image {
+	uint64_t id;
+	char name[CREEL_NAME_SIZE];
+	uint64_t size;   /* of the file */
+	uint64_t memory; /* default of its guests */
+	uint64_t pages;  /* that it holds */
+	uint64_t created_ns;
+};
+
+struct creel_guest {
+	uint64_t id;
+	uint64_t parent;  /* guest or snapshot that it was forked from, 0: it began from an image */
+	uint64_t lineage; /* id of the first guest of its line */
+	uint64_t image;
+	char name[CREEL_NAME_SIZE];
+	enum creel_state state;
+	enum creel_stop stop;
+	int exit_status;
+	char reason[CREEL_TEXT_SIZE];
+	uint64_t generation; /* how often it was cloned or rolled back on its way here */
+	uint64_t memory;
+	uint64_t private_pages; /* what would be free if it were gone */
+	uint64_t max_pages, budget_pages; /* its budget, and what it and its forks use of it */
+	uint32_t weight;
+	uint64_t cpu_ns, created_ns, exits, faults, forks, children;
+	uint64_t bytes_in, bytes_out, bytes_err; /* ever read and written */
+};
+
+struct creel_snapshot {
+	uint64_t id, parent, lineage, image;
+	char name[CREEL_NAME_SIZE];
+	uint64_t pages, forks, created_ns;
+};
+
+struct creel_item {
+	enum creel_kind kind;
+	union {
+		struct creel_guest guest;
+		struct creel_snapshot snapshot;
+		struct creel_image image;
+	};
+};
+
+struct creel_status {
+	uint64_t id;
+	enum creel_state state;
+	enum creel_stop stop;
+	int exit_status;
+	char reason[CREEL_TEXT_SIZE];
+};
+
+/* One guest of a creel_fork(). */
+struct creel_result {
+	uint32_t index;
+	uint64_t id;          /* 0 with an error */
+	enum creel_code code;
+	char text[CREEL_TEXT_SIZE];
+};
+
+/* How a guest begins. All zero is a good start: no name, defaults, no arguments, running. */
+struct creel_options {
+	const char *name;
+	uint64_t memory, max_pages, max_guests, max_snapshots; /* 0: default */
+	uint32_t weight; /* 1 to 10000; 0: default, 100 */
+	bool paused;
+	bool remove_when_stopped;
+	bool input_open; /* input may come; else the guest finds it at its end */
+	const char *const *args; /* NULL at the end; or NULL. A fork without any has its parent's */
+	const char *const *env;  /* "K=V" */
+};
+
+/* Where the streams of an attached guest go. */
+struct creel_streams {
+	int input_fd; /* read until its end and sent to the guest; -1: nothing */
+	/* Bytes of a stream. More than before + size as position: bytes in between were dropped. */
+	int (*output)(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
+		size_t size);
+	/* It was paused by a limit, or goes on; may be NULL. */
+	int (*state)(void *arg, const struct creel_status *status);
+	/* It is there, with this id; may be NULL. */
+	int (*started)(void *arg, uint64_t id);
+	void *arg;
+	/* If set (by a signal handler, say) the call ends within a moment; may be NULL. */
+	const volatile sig_atomic_t *cancel;
+};
+
+enum creel_attach_flags {
+	CREEL_ATTACH_IN = 1,
+	CREEL_ATTACH_OUT = 2,
+	CREEL_ATTACH_ERR = 4,
+	CREEL_ATTACH_FOLLOW = 8, /* until the guest stops; else only what there is */
+	CREEL_ATTACH_HOLD = 16,  /* the guest waits for us, we miss nothing */
+	CREEL_ATTACH_NOW = 32,   /* from now on; else from the oldest output kept */
+};
+
+/* ---- connection ---- */
+
+/* NULL: no memory. */
+CREEL_API struct creel *creel_new(void);
+CREEL_API void creel_free(struct creel *c);
+
+/* `address` is HOST, HOST:PORT or [IPv6]:PORT. A timeout of 0 waits as long as the system does. */
+CREEL_API int creel_connect(struct creel *c, const char *address, int timeout_ms);
+
+/* About the last call that failed. The text stays until the next call. */
+CREEL_API const char *creel_error_text(const struct creel *c);
+CREEL_API uint32_t creel_retry_ms(const struct creel *c);
+
+/* ---- looking ---- */
+
+CREEL_API int creel_get_info(struct creel *c, struct creel_info *info);
+CREEL_API int creel_meters(struct creel *c, bool reset,
+	int (*each)(void *arg, const struct creel_meter *m), void *arg);
+/* Lines of the host's log. *position: 0 for the oldest kept; where to go on afterwards. */
+CREEL_API int creel_log(struct creel *c, uint64_t *position, bool follow,
+	const volatile sig_atomic_t *cancel, int (*text)(void *arg, const char *data, size_t size),
+	void *arg);
+CREEL_API int creel_images(struct creel *c, int (*each)(void *arg, const struct creel_image *i),
+	void *arg);
+/* `all`: stopped ones too. `lineage` 0: any. */
+CREEL_API int creel_guests(struct creel *c, bool all, uint64_t lineage,
+	int (*each)(void *arg, const struct creel_guest *g), void *arg);
+CREEL_API int creel_snapshots(struct creel *c, uint64_t lineage,
+	int (*each)(void *arg, const struct creel_snapshot *s), void *arg);
+CREEL_API int creel_get(struct creel *c, enum creel_kind kind, const char *what,
+	struct creel_item *item);
+
+/* ---- images ---- */
+
+/*
+ * Uploads `size` bytes that `read` gives: up to `size` of them a call, the count returned; less than
+ * 1 gives up (CREEL_LOCAL). An image of the same name is replaced.
+ */
+CREEL_API int creel_put(struct creel *c, const char *name, uint64_t size,
+	long (*read)(void *arg, void *buf, size_t size), void *arg, struct creel_image *image);
+CREEL_API int creel_remove_image(struct creel *c, const char *image);
+
+/* ---- guests ---- */
+
+CREEL_API int creel_run(struct creel *c, const char *image, const struct creel_options *options,
+	uint64_t *id);
+/*
+ * Makes `count` guests of a guest or snapshot and tells of each, in order, as it is made. CREEL_OK if
+ * all were tried; how many were made is in *made (may be NULL). With a count of 1 the error of that
+ * one is returned instead.
+ */
+CREEL_API int creel_fork(struct creel *c, const char *source, const struct creel_options *options,
+	uint32_t count, int (*each)(void *arg, const struct creel_result *r), void *arg,
+	uint64_t *made);
+/*
+ * Runs one guest with its streams attached and returns when it has stopped, with its status. Nothing
+ * that it writes is missed. `source` is an image, or with `fork` a guest or snapshot.
+ */
+CREEL_API int creel_run_attached(struct creel *c, const char *source, bool fork,
+	const struct creel_options *options, const struct creel_streams *streams,
+	struct creel_status *status);
+CREEL_API int creel_attach(struct creel *c, const char *guest, unsigned flags,
+	const struct creel_streams *streams, struct creel_status *status);
+/* Returns when the guest has stopped. `cancel` as in struct creel_streams. */
+CREEL_API int creel_wait(struct creel *c, const char *guest, const volatile sig_atomic_t *cancel,
+	struct creel_status *status);
+
+/* `name` may be NULL. */
+CREEL_API int creel_take_snapshot(struct creel *c, const char *guest, const char *name, uint64_t *id);
+CREEL_API int creel_rollback(struct creel *c, const char *guest, const char *snapshot);
+CREEL_API int creel_pause(struct creel *c, const char *guest);
+CREEL_API int creel_resume(struct creel *c, const char *guest);
+CREEL_API int creel_kill(struct creel *c, const char *guest);
+/* A stopped guest, or a snapshot. */
+CREEL_API int creel_remove(struct creel *c, const char *what);
+/* 0 leaves a value as it is. */
+CREEL_API int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages,
+	uint64_t max_guests, uint32_t weight);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

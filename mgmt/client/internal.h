@@ -1,0 +1,50 @@
+/* What the files of libcreel share. */
+#ifndef MGMT_CLIENT_INTERNAL_H
+#define MGMT_CLIENT_INTERNAL_H
+
+#include "mgmt/client/creel.h"
+#include "mgmt/proto.h"
+
+#define RECEIVE_SIZE (4 * PROTO_FRAME_MAX)
+
+struct creel {
+	int fd; /* -1: not connected */
+	uint64_t next_request;
+	uint32_t retry_ms;
+	char error[512];
+	size_t begin, end; /* bytes received and not looked at */
+	uint8_t receive[RECEIVE_SIZE];
+	uint8_t send[PROTO_FRAME_MAX];
+};
+
+struct frame {
+	struct proto_header header;
+	union proto_message message; /* blobs point into the receive buffer, until the next frame */
+};
+
+/* Sets the text and returns the code. */
+int client_fail(struct creel *c, int code, const char *format, ...) PRINTF(3, 4);
+/* The same, and closes the connection. */
+int client_lost(struct creel *c, int code, const char *format, ...) PRINTF(3, 4);
+
+/* Begins a request; its number is in *request. */
+int client_request(struct creel *c, uint16_t type, const void *message, uint64_t *request);
+int client_send(struct creel *c, uint16_t type, uint64_t request, const void *message);
+/* Waits for the next frame of `request`. An ERROR frame is turned into its code. */
+int client_receive(struct creel *c, uint64_t request, struct frame *f);
+/* True: a whole frame is here already. */
+bool client_has_frame(const struct creel *c);
+/* Ends the request early; CREEL_CANCELLED, or that the connection is lost. */
+int client_cancel(struct creel *c, uint64_t request);
+/* An answer of another type than the protocol has. */
+int client_unexpected(struct creel *c, const struct frame *f);
+
+/* False: it can be neither a number nor a name, and the error is set. */
+bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, const char *what);
+void client_image(struct creel_image *out, const struct proto_image *m);
+void client_status(struct creel_status *out, const struct proto_status *m);
+/* Everything but key, source, count and attach. The strings stay in `args`. */
+int client_options(struct creel *c, struct proto_create *m, const struct creel_options *options,
+	uint8_t args[PROTO_ARGS_MAX]);
+
+#endif
