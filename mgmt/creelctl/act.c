@@ -1,0 +1,212 @@
+/* Commands that do one thing to each of their arguments, and those that make images and snapshots. */
+#include "mgmt/creelctl/creelctl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Prints each argument that went well, as container users expect; goes on after one that didn't. */
+static int for_each(struct settings *s, int argc, char **argv,
+	int (*call)(struct creel *c, const char *what))
+{
+	int status = EXIT_DONE;
+
+	if (s->json)
+		json_begin_array(NULL);
+	for (int i = 0; i < argc; i++) {
+		int code = call(s->host_connection, argv[i]);
+
+		if (s->json) {
+			json_begin_object(NULL);
+			json_text("target", argv[i]);
+			json_bool("ok", code == CREEL_OK);
+			if (code != CREEL_OK)
+				json_text("error", creel_error_text(s->host_connection));
+			json_end_object();
+		} else if (code == CREEL_OK) {
+			puts(argv[i]);
+		}
+		if (code != CREEL_OK)
+			status = failed(s, code);
+	}
+	if (s->json) {
+		json_end_array();
+		json_end();
+	}
+	return status;
+}
+
+int run_rmi(struct settings *s, int argc, char **argv)
+{
+	return for_each(s, argc, argv, creel_remove_image);
+}
+
+int run_pause(struct settings *s, int argc, char **argv)
+{
+	return for_each(s, argc, argv, creel_pause);
+}
+
+int run_resume(struct settings *s, int argc, char **argv)
+{
+	return for_each(s, argc, argv, creel_resume);
+}
+
+int run_kill(struct settings *s, int argc, char **argv)
+{
+	return for_each(s, argc, argv, creel_kill);
+}
+
+/* With -f: what still runs is killed first. */
+static int kill_and_remove(struct creel *c, const char *what)
+{
+	int code = creel_kill(c, what);
+
+	/* A snapshot is no guest, and a stopped guest can't be killed: removing tells what is wrong. */
+	return code == CREEL_CONNECTION ? code : creel_remove(c, what);
+}
+
+int run_rm(struct settings *s, int argc, char **argv)
+{
+	return for_each(s, argc, argv, s->force ? kill_and_remove : creel_remove);
+}
+
+int run_limit(struct settings *s, int argc, char **argv)
+{
+	uint64_t pages = s->max_memory ? (s->max_memory + 4095) / 4096 : s->max_pages;
+	int status = EXIT_DONE;
+
+	if (!pages && !s->max_guests && !s->weight) {
+		complain("limit changes nothing without --max-memory, --max-pages, --max-guests or --weight");
+		return EXIT_USAGE;
+	}
+	if (s->weight > 10000) {
+		complain("--weight takes 1 to 10000, not %" PRIu64, s->weight);
+		return EXIT_USAGE;
+	}
+	if (s->json)
+		json_begin_array(NULL);
+	for (int i = 0; i < argc; i++) {
+		int code = creel_set_limit(s->host_connection, argv[i], pages, s->max_guests,
+			(uint32_t)s->weight);
+
+		if (code != CREEL_OK)
+			status = failed(s, code);
+		else if (s->json)
+			json_text(NULL, argv[i]);
+		else
+			puts(argv[i]);
+	}
+	if (s->json) {
+		json_end_array();
+		json_end();
+	}
+	return status;
+}
+
+int run_rollback(struct settings *s, int argc, char **argv)
+{
+	int code = creel_rollback(s->host_connection, argv[0], argv[1]);
+
+	(void)argc;
+	if (code != CREEL_OK)
+		return failed(s, code);
+	if (s->json) {
+		json_begin_object(NULL);
+		json_text("guest", argv[0]);
+		json_text("snapshot", argv[1]);
+		json_end_object();
+		json_end();
+	} else {
+		puts(argv[0]);
+	}
+	return EXIT_DONE;
+}
+
+int run_snapshot(struct settings *s, int argc, char **argv)
+{
+	uint64_t id;
+	int code = creel_take_snapshot(s->host_connection, argv[0], argc > 1 ? argv[1] : s->name, &id);
+
+	if (code != CREEL_OK)
+		return failed(s, code);
+	if (s->json) {
+		json_begin_object(NULL);
+		json_number("id", id);
+		json_end_object();
+		json_end();
+	} else {
+		printf("%" PRIu64 "\n", id);
+	}
+	return EXIT_DONE;
+}
+
+/* ---- put ---- */
+
+static long read_file(void *arg, void *buf, size_t size)
+{
+	return (long)fread(buf, 1, size, arg);
+}
+
+/* The file's name without folders and a ".elf" at its end. */
+static const char *default_name(char *path)
+{
+	char *name = basename(path), *dot = strrchr(name, '.');
+
+	if (dot && dot != name && (!strcmp(dot, ".elf") || !strcmp(dot, ".ELF")))
+		*dot = 0;
+	return name;
+}
+
+static int put_file(struct settings *s, FILE *f, const char *path, const char *name)
+{
+	struct creel_image image;
+	struct stat st;
+	char buf[32];
+	int code;
+
+	if (fstat(fileno(f), &st) < 0 || !S_ISREG(st.st_mode)) {
+		complain("%s is no regular file", path);
+		return EXIT_REFUSED;
+	}
+	if (!st.st_size) {
+		complain("%s is empty: an image is a static ELF file built with the guest SDK", path);
+		return EXIT_REFUSED;
+	}
+	code = creel_put(s->host_connection, name, (uint64_t)st.st_size, read_file, f, &image);
+	if (code != CREEL_OK)
+		return failed(s, code);
+	if (s->json) {
+		json_begin_object(NULL);
+		json_number("id", image.id);
+		json_text("name", image.name);
+		json_number("size", image.size);
+		json_number("memory", image.memory);
+		json_number("pages", image.pages);
+		json_end_object();
+		json_end();
+	} else {
+		printf("%s (image %" PRIu64 ", %s)\n", image.name, image.id,
+			human_size(buf, image.size));
+	}
+	return EXIT_DONE;
+}
+
+int run_put(struct settings *s, int argc, char **argv)
+{
+	FILE *f = fopen(argv[0], "rb");
+	char *path;
+	int status;
+
+	if (!f) {
+		complain("can't open %s: %s", argv[0], strerror(errno));
+		return EXIT_REFUSED;
+	}
+	path = strdup(argv[0]);
+	status = put_file(s, f, argv[0], argc > 1 ? argv[1] : default_name(path));
+	free(path);
+	fclose(f);
+	return status;
+}

@@ -1,0 +1,145 @@
+/* What the files of creelctl share: settings, commands, and how things are printed. */
+#ifndef MGMT_CREELCTL_H
+#define MGMT_CREELCTL_H
+
+#include "mgmt/client/creel.h"
+
+#include <stdio.h>
+
+#define LIST_MAX 256
+
+/*
+ * Exit status. run, attach and wait pass on the guest's own; what a guest can't choose stands above,
+ * and from 128 on in the manner of a shell that saw a process die of a signal.
+ */
+enum exit_status {
+	EXIT_DONE = 0,
+	EXIT_REFUSED = 125,    /* the host refused, or something here failed */
+	EXIT_CONNECTION = 126, /* no host, or the connection was lost */
+	EXIT_USAGE = 127,      /* the command line makes no sense */
+	EXIT_INTERRUPTED = 130,
+	EXIT_FORBIDDEN = 132,  /* the guest used what no guest may */
+	EXIT_CRASHED = 134,    /* it reported a fault of its own */
+	EXIT_TRIPLE_FAULT = 135,
+	EXIT_KILLED = 137,
+	EXIT_BAD_ADDRESS = 139, /* it touched an address that is not there */
+	EXIT_HALTED = 140,     /* it halted with nothing that could wake it */
+	EXIT_STOPPED = 141,    /* in some other way */
+};
+
+/* Values of all options of all commands; each is 0 or NULL unless given. */
+struct settings {
+	const char *host;
+	bool json, quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
+	bool only_stdout, only_stderr, reset, force, from_start;
+	const char *name;
+	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
+	const char *env[LIST_MAX + 1];
+	struct creel *host_connection;
+};
+
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_LIST };
+
+struct option {
+	char letter;       /* 0: none */
+	const char *name;
+	enum option_kind kind;
+	size_t offset;     /* of its value in struct settings */
+	const char *value; /* what help calls it */
+	const char *help;
+};
+
+struct command {
+	const char *name, *alias; /* alias: NULL or another name */
+	const char *synopsis, *summary;
+	const char *text;         /* more help, or NULL */
+	const struct option *options; /* name NULL at the end; NULL: none but the global ones */
+	int least, most;          /* arguments; most -1: any number */
+	bool arguments_follow;    /* options end at the first argument; the rest is the guest's */
+	int (*run)(struct settings *s, int argc, char **argv);
+};
+
+extern const struct command commands[]; /* name NULL at the end */
+
+/* ---- args.c ---- */
+
+/*
+ * Takes the options out of argv, leaving the arguments in place; returns how many, or -1 after it has
+ * said what is wrong. `command` may be NULL: options before the command.
+ */
+int parse_options(struct settings *s, const struct command *command, int argc, char **argv);
+const struct command *find_command(const char *name);
+int help(const char *name);
+/* "12", "64M", "1.5GiB" as bytes. */
+bool parse_size(const char *text, uint64_t *out);
+
+/* ---- print.c ---- */
+
+/* "creelctl: ..." on stderr. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Complains about the last call; returns the exit status for `code`. */
+int failed(const struct settings *s, int code);
+/* A size in bytes as "1.5 MiB", a span as "3 hours". `buf` is returned. */
+const char *human_size(char buf[32], uint64_t bytes);
+const char *human_span(char buf[32], uint64_t ns);
+const char *human_age(char buf[32], uint64_t created_ns);
+const char *state_word(enum creel_state state);
+const char *stop_word(enum creel_stop stop);
+/* "running", "exited (3)", "paused (memory limit)" */
+const char *human_state(char buf[64], enum creel_state state, enum creel_stop stop, int exit_status);
+int exit_of(const struct creel_status *status);
+
+/* Rows of text in columns that fit what is in them. */
+struct table {
+	size_t columns, count, room;
+	const char *right; /* 'r' for a column set to the right, by index */
+	char **cells;
+};
+
+void table_begin(struct table *t, const char *right, size_t columns, const char *const *titles);
+/* Adds the next cell. */
+void table_add(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints and frees. */
+void table_end(struct table *t);
+
+/* ---- json.c: written to stdout, commas and escapes included ---- */
+
+void json_begin_object(const char *key);
+void json_end_object(void);
+void json_begin_array(const char *key);
+void json_end_array(void);
+void json_text(const char *key, const char *value);
+void json_bytes(const char *key, const char *value, size_t size);
+void json_number(const char *key, uint64_t value);
+void json_signed(const char *key, int64_t value);
+void json_bool(const char *key, bool value);
+/* The end of a document. */
+void json_end(void);
+
+/* ---- the commands ---- */
+
+int run_info(struct settings *s, int argc, char **argv);
+int run_stats(struct settings *s, int argc, char **argv);
+int run_log(struct settings *s, int argc, char **argv);
+int run_images(struct settings *s, int argc, char **argv);
+int run_ps(struct settings *s, int argc, char **argv);
+int run_snapshots(struct settings *s, int argc, char **argv);
+int run_inspect(struct settings *s, int argc, char **argv);
+int run_tree(struct settings *s, int argc, char **argv);
+int run_put(struct settings *s, int argc, char **argv);
+int run_rmi(struct settings *s, int argc, char **argv);
+int run_snapshot(struct settings *s, int argc, char **argv);
+int run_rollback(struct settings *s, int argc, char **argv);
+int run_pause(struct settings *s, int argc, char **argv);
+int run_resume(struct settings *s, int argc, char **argv);
+int run_kill(struct settings *s, int argc, char **argv);
+int run_rm(struct settings *s, int argc, char **argv);
+int run_limit(struct settings *s, int argc, char **argv);
+int run_run(struct settings *s, int argc, char **argv);
+int run_fork(struct settings *s, int argc, char **argv);
+int run_attach(struct settings *s, int argc, char **argv);
+int run_logs(struct settings *s, int argc, char **argv);
+int run_wait(struct settings *s, int argc, char **argv);
+int run_help(struct settings *s, int argc, char **argv);
+
+#endif

@@ -1,0 +1,381 @@
+/* Commands that run guests and carry their streams: run, fork, attach, logs, wait. */
+#include "mgmt/creelctl/creelctl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+	(void)signal_number;
+	interrupted = 1;
+}
+
+/* The first ^C ends a call in an orderly way, the second one ends creelctl. */
+static void catch_interrupt(void)
+{
+	struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+}
+
+/* ---- output ---- */
+
+struct bytes {
+	char *data;
+	size_t size, room;
+};
+
+struct output {
+	const struct settings *s;
+	uint64_t id;
+	uint64_t position[3];
+	bool begun[3];
+	bool collect;          /* JSON: in one document at the end */
+	struct bytes kept[3];
+	bool broken;           /* our own stdout or stderr */
+};
+
+static void keep(struct bytes *b, const void *data, size_t size)
+{
+	if (size > b->room - b->size) {
+		b->room = 2 * (b->room + size);
+		b->data = realloc(b->data, b->room);
+		if (!b->data)
+			abort();
+	}
+	memcpy(b->data + b->size, data, size);
+	b->size += size;
+}
+
+static bool write_all(int fd, const char *data, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, data, size);
+
+		if (n < 0 && errno != EINTR)
+			return false;
+		if (n > 0) {
+			data += n;
+			size -= (size_t)n;
+		}
+	}
+	return true;
+}
+
+static const char *stream_name(enum creel_stream_id stream)
+{
+	return stream == CREEL_ERR ? "stderr" : "stdout";
+}
+
+static int take_output(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
+	size_t size)
+{
+	struct output *o = arg;
+
+	if (position > o->position[stream] && (o->begun[stream] || o->s->from_start))
+		complain("%" PRIu64 " bytes of %s were dropped: the guest was faster",
+			position - o->position[stream], stream_name(stream));
+	o->begun[stream] = true;
+	o->position[stream] = position + size;
+	if (o->collect) {
+		keep(&o->kept[stream], data, size);
+	} else if (o->s->json) {
+		json_begin_object(NULL);
+		json_text("stream", stream_name(stream));
+		json_number("position", position);
+		json_bytes("data", data, size);
+		json_end_object();
+		json_end();
+	} else {
+		o->broken = !write_all(stream == CREEL_ERR ? STDERR_FILENO : STDOUT_FILENO, data, size);
+	}
+	return o->broken;
+}
+
+static int take_state(void *arg, const struct creel_status *status)
+{
+	(void)arg;
+	if (status->state == CREEL_PAUSED && status->stop != CREEL_STOP_CLIENT)
+		complain("guest %" PRIu64 " is paused (%s); \"creelctl limit\" and \"creelctl resume\" let "
+			 "it go on",
+			status->id, status->reason);
+	return 0;
+}
+
+static int take_id(void *arg, uint64_t id)
+{
+	((struct output *)arg)->id = id;
+	return 0;
+}
+
+static struct creel_streams streams_for(struct output *o)
+{
+	return (struct creel_streams){
+		.input_fd = -1,
+		.output = take_output,
+		.state = take_state,
+		.started = take_id,
+		.arg = o,
+		.cancel = &interrupted,
+	};
+}
+
+static void status_json(const struct creel_status *status)
+{
+	json_number("id", status->id);
+	json_text("state", state_word(status->state));
+	json_text("stop", stop_word(status->stop));
+	json_signed("exit_status", status->exit_status);
+	json_text("reason", status->reason);
+}
+
+/* What is left to say when a guest's streams are over; the exit status. */
+static int finish(struct output *o, const struct creel_status *status)
+{
+	if (o->s->json) {
+		json_begin_object(NULL);
+		status_json(status);
+		if (o->collect) {
+			json_bytes("stdout", o->kept[CREEL_OUT].data, o->kept[CREEL_OUT].size);
+			json_bytes("stderr", o->kept[CREEL_ERR].data, o->kept[CREEL_ERR].size);
+		}
+		json_end_object();
+		json_end();
+	} else if (status->state == CREEL_STOPPED && status->stop != CREEL_STOP_EXIT) {
+		complain("guest %" PRIu64 " was stopped (%s): %s", status->id, stop_word(status->stop),
+			status->reason);
+	}
+	free(o->kept[CREEL_OUT].data);
+	free(o->kept[CREEL_ERR].data);
+	return exit_of(status);
+}
+
+/* ---- run and fork ---- */
+
+static bool fill_options(struct settings *s, struct creel_options *o, char **args)
+{
+	if (s->weight > 10000) {
+		complain("--weight takes 1 to 10000, not %" PRIu64, s->weight);
+		return false;
+	}
+	*o = (struct creel_options){
+		.name = s->name,
+		.memory = s->memory,
+		.max_pages = s->max_memory ? (s->max_memory + 4095) / 4096 : s->max_pages,
+		.max_guests = s->max_guests,
+		.max_snapshots = s->max_snapshots,
+		.weight = (uint32_t)s->weight,
+		.paused = s->paused,
+		.remove_when_stopped = s->remove,
+		.input_open = s->interactive,
+		.args = (const char *const *)args,
+		.env = s->env,
+	};
+	return true;
+}
+
+/* ^C at an attached guest of our own making kills it, as it would a program of this system. */
+static int interrupted_guest(struct output *o, bool remove)
+{
+	char id[24];
+
+	if (!o->id)
+		return EXIT_INTERRUPTED;
+	snprintf(id, sizeof(id), "%" PRIu64, o->id);
+	if (o->broken)
+		complain("can't write the guest's output: %s", strerror(errno));
+	if (creel_kill(o->s->host_connection, id) == CREEL_OK && remove)
+		creel_remove(o->s->host_connection, id);
+	return o->broken ? EXIT_REFUSED : EXIT_INTERRUPTED;
+}
+
+static int run_attached(struct settings *s, const char *source, bool fork,
+	const struct creel_options *options)
+{
+	struct output o = {.s = s, .collect = s->json};
+	struct creel_streams streams = streams_for(&o);
+	struct creel_status status;
+	int code;
+
+	catch_interrupt();
+	if (s->interactive)
+		streams.input_fd = STDIN_FILENO;
+	code = creel_run_attached(s->host_connection, source, fork, options, &streams, &status);
+	if (code == CREEL_CANCELLED)
+		return interrupted_guest(&o, s->remove);
+	return code == CREEL_OK ? finish(&o, &status) : failed(s, code);
+}
+
+int run_run(struct settings *s, int argc, char **argv)
+{
+	struct creel_options options;
+	uint64_t id;
+	int code;
+
+	(void)argc;
+	/* As everywhere, the first argument is the program's own name. */
+	if (!fill_options(s, &options, argv))
+		return EXIT_USAGE;
+	if (!s->detach)
+		return run_attached(s, argv[0], false, &options);
+	code = creel_run(s->host_connection, argv[0], &options, &id);
+	if (code != CREEL_OK)
+		return failed(s, code);
+	if (s->json) {
+		json_begin_object(NULL);
+		json_number("id", id);
+		json_end_object();
+		json_end();
+	} else {
+		printf("%" PRIu64 "\n", id);
+	}
+	return EXIT_DONE;
+}
+
+struct forks {
+	const struct settings *s;
+	uint64_t failed;
+	char first_error[CREEL_TEXT_SIZE];
+};
+
+static int take_fork(void *arg, const struct creel_result *r)
+{
+	struct forks *f = arg;
+
+	if (r->code != CREEL_OK && !f->failed++)
+		memcpy(f->first_error, r->text, sizeof(f->first_error));
+	if (f->s->json) {
+		json_begin_object(NULL);
+		json_number("index", r->index);
+		if (r->code == CREEL_OK)
+			json_number("id", r->id);
+		else
+			json_text("error", r->text);
+		json_end_object();
+	} else if (r->code == CREEL_OK) {
+		printf("%" PRIu64 "\n", r->id);
+	}
+	return ferror(stdout);
+}
+
+int run_fork(struct settings *s, int argc, char **argv)
+{
+	uint64_t count = s->count ? s->count : 1, made;
+	struct forks f = {.s = s};
+	struct creel_options options;
+	int code;
+
+	if (count > CREEL_FORK_MOST || (s->attach && count > 1)) {
+		complain(s->attach ? "--attach follows one fork, not %" PRIu64 :
+				     "-n takes 1 to 100000, not %" PRIu64,
+			count);
+		return EXIT_USAGE;
+	}
+	/* Arguments of its own begin with a name, like those of run. */
+	if (!fill_options(s, &options, argc > 1 ? argv : NULL))
+		return EXIT_USAGE;
+	if (s->attach)
+		return run_attached(s, argv[0], true, &options);
+	if (s->json)
+		json_begin_array(NULL);
+	code = creel_fork(s->host_connection, argv[0], &options, (uint32_t)count, take_fork, &f, &made);
+	if (s->json) {
+		json_end_array();
+		json_end();
+	}
+	if (code != CREEL_OK)
+		return failed(s, code);
+	if (f.failed)
+		complain("%" PRIu64 " of %" PRIu64 " forks could not be made: %s", f.failed, count,
+			f.first_error);
+	return f.failed ? EXIT_REFUSED : EXIT_DONE;
+}
+
+/* ---- attach, logs, wait ---- */
+
+static unsigned wanted_outputs(const struct settings *s)
+{
+	if (s->only_stdout && !s->only_stderr)
+		return CREEL_ATTACH_OUT;
+	if (s->only_stderr && !s->only_stdout)
+		return CREEL_ATTACH_ERR;
+	return CREEL_ATTACH_OUT | CREEL_ATTACH_ERR;
+}
+
+int run_attach(struct settings *s, int argc, char **argv)
+{
+	unsigned flags = wanted_outputs(s) | CREEL_ATTACH_FOLLOW;
+	struct output o = {.s = s};
+	struct creel_streams streams = streams_for(&o);
+	struct creel_status status;
+	int code;
+
+	(void)argc;
+	catch_interrupt();
+	if (!s->from_start)
+		flags |= CREEL_ATTACH_NOW;
+	if (s->hold)
+		flags |= CREEL_ATTACH_HOLD;
+	if (s->interactive) {
+		flags |= CREEL_ATTACH_IN;
+		streams.input_fd = STDIN_FILENO;
+	}
+	code = creel_attach(s->host_connection, argv[0], flags, &streams, &status);
+	if (code == CREEL_CANCELLED)
+		complain("detached; the guest goes on");
+	return code == CREEL_OK ? finish(&o, &status) : failed(s, code);
+}
+
+int run_logs(struct settings *s, int argc, char **argv)
+{
+	unsigned flags = wanted_outputs(s) | (s->follow ? CREEL_ATTACH_FOLLOW : 0);
+	struct output o = {.s = s, .collect = s->json && !s->follow};
+	struct creel_streams streams = streams_for(&o);
+	struct creel_status status;
+	int code;
+
+	(void)argc;
+	s->from_start = true;
+	catch_interrupt();
+	code = creel_attach(s->host_connection, argv[0], flags, &streams, &status);
+	if (code != CREEL_OK)
+		return failed(s, code);
+	if (s->json)
+		finish(&o, &status);
+	return EXIT_DONE;
+}
+
+int run_wait(struct settings *s, int argc, char **argv)
+{
+	int result = EXIT_DONE;
+
+	catch_interrupt();
+	if (s->json)
+		json_begin_array(NULL);
+	for (int i = 0; i < argc; i++) {
+		struct creel_status status;
+		int code = creel_wait(s->host_connection, argv[i], &interrupted, &status);
+
+		if (code != CREEL_OK) {
+			result = failed(s, code);
+		} else if (s->json) {
+			json_begin_object(NULL);
+			status_json(&status);
+			json_end_object();
+		} else {
+			printf("%d\n", exit_of(&status));
+		}
+	}
+	if (s->json) {
+		json_end_array();
+		json_end();
+	}
+	return result;
+}
