@@ -30,6 +30,8 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/ring.c net/siphash.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
+MGMT_SERVER_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
+	mgmt/server_create.c mgmt/server_list.c mgmt/server_request.c mgmt/server_stream.c
 MGMT_SRC :=
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
@@ -121,6 +123,37 @@ $(BUILD)/creel.iso: iso/build $(BUILD)/BOOTX64.EFI $(CONF) $(IMAGES)
 check-reproducible:
 	tests/reproducible $(BUILD)/reproducible
 
+# ---- the client: libcreel and creelctl, for Linux ------------------------------------------------
+
+PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
+CLIENT_SRC   := mgmt/client/calls.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
+CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/guest.c mgmt/creelctl/json.c \
+	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
+CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
+CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
+
+CLIENT_CFLAGS := -std=gnu11 -O2 -g -I. -D_GNU_SOURCE $(WARN) -fPIC -fvisibility=hidden \
+	-ffile-prefix-map=$(CURDIR)=. -MMD -MP
+
+creelctl: $(BUILD)/creelctl
+libcreel: $(BUILD)/libcreel.a $(BUILD)/libcreel.so
+
+$(BUILD)/client.d/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CLIENT_CFLAGS) -c $< -o $@
+
+$(BUILD)/libcreel.a: $(CLIENT_OBJ)
+	@rm -f $@
+	$(AR) rcsD $@ $^
+
+$(BUILD)/libcreel.so: $(CLIENT_OBJ)
+	$(CC) -shared -Wl,-soname,libcreel.so.1 -Wl,-z,defs -Wl,--build-id=none $^ -o $@
+
+$(BUILD)/creelctl: $(CREELCTL_OBJ) $(BUILD)/libcreel.a
+	$(CC) -Wl,--build-id=none $^ -o $@
+
+-include $(CLIENT_OBJ:.o=.d) $(CREELCTL_OBJ:.o=.d)
+
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
 # A test NAME is added to UNIT_TESTS and is tests/unit/NAME_test.c with the sources in NAME_SRC;
 # NAME_SAN picks a sanitizer other than address,undefined.
@@ -185,6 +218,9 @@ e1000_SRC  := tests/unit/fake_e1000.c $(DRIVERS_TEST_SRC)
 UNIT_TESTS += nic
 nic_SRC    := tests/unit/fake_e1000.c tests/unit/fake_virtio.c $(DRIVERS_TEST_SRC)
 
+UNIT_TESTS     += mgmt_proto
+mgmt_proto_SRC  := $(PROTO_SRC)
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))
@@ -210,6 +246,9 @@ net_fuzz_SRC := $(NET_SRC)
 
 FUZZERS += config
 config_fuzz_SRC := boot/config.c lib/err.c lib/fmt.c
+
+FUZZERS += proto
+proto_fuzz_SRC := $(PROTO_SRC)
 
 define fuzzer
 $(1)_fuzz_OBJ := $$(patsubst %.c,$(BUILD)/fuzz/$(1).d/%.o,tests/fuzz/$(1)_fuzz.c $$($(1)_fuzz_SRC))
@@ -245,6 +284,21 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
 -include $(NET_PEER_OBJ:.o=.d)
 
+# ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
+
+FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SERVER_SRC) \
+	tests/fake_hv.c lib/err.c lib/fmt.c)
+MGMT_CTL_OBJ  := $(patsubst %.c,$(BUILD)/mgmt/%.o,$(CREELCTL_SRC) $(CLIENT_SRC))
+
+$(BUILD)/mgmt/%.o: %.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) -D_GNU_SOURCE -fsanitize=$(UNIT_SAN) -fno-sanitize-recover=all -c $< -o $@
+$(BUILD)/fake-host: $(FAKE_HOST_OBJ)
+	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
+$(BUILD)/mgmt/creelctl: $(MGMT_CTL_OBJ)
+	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
+-include $(FAKE_HOST_OBJ:.o=.d) $(MGMT_CTL_OBJ:.o=.d)
+
 help:
 	@echo 'make                    build/BOOTX64.EFI, the appliance (CC=clang works too)'
 	@echo 'make demo               the main job, shown from power on to the last result'
@@ -256,6 +310,7 @@ help:
 	@echo 'make run, make stop     a host to play with'
 	@echo 'make debug, debug-bochs stop at the start of hv_main in a debugger'
 	@echo 'make setup              install the packages that all this needs'
+	@echo 'make creelctl libcreel  the command line and the C library of clients'
 	@echo 'make clean'
 
 # ---- a host to play with, and debuggers ----------------------------------------------------------
@@ -300,4 +355,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance iso check-reproducible run stop debug debug-bochs test setup unit fuzz clean
+.PHONY: all help appliance creelctl libcreel iso check-reproducible run stop debug debug-bochs test setup unit fuzz clean
