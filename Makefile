@@ -194,6 +194,11 @@ UNIT_TESTS += random logring
 random_SRC  := lib/chacha20.c lib/csprng.c
 logring_SRC := lib/logring.c
 
+UNIT_TESTS += acpi clock topology
+acpi_SRC     := hv/acpi.c lib/fmt.c
+clock_SRC    := lib/cmos.c
+topology_SRC := hv/topology.c
+
 UNIT_TESTS      += vmx_demands svm_demands svm_exit
 vmx_demands_SRC := hv/vmx/demands.c lib/fmt.c
 svm_demands_SRC := hv/svm/demands.c lib/fmt.c

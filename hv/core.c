@@ -15,6 +15,7 @@ static uint64_t ist_bottom(const struct core *core, unsigned ist)
 void core_set_stacks(struct core *core, uint64_t area)
 {
 	core->stacks = area;
+	core->loop_guard = area;
 	core->stack_top = (void *)(area + PAGE_SIZE + CORE_STACK_SIZE);
 	for (unsigned ist = 1; ist < IST_END; ist++)
 		core->tss.ist[ist - 1] = ist_bottom(core, ist) + CORE_IST_SIZE;
@@ -24,6 +25,7 @@ void core_set_stacks(struct core *core, uint64_t area)
 void core_guard_stacks(const struct core *core)
 {
 	hostmap_unmap_page(core->stacks);
+	hostmap_unmap_page(core->loop_guard);
 	for (unsigned ist = 1; ist < IST_END; ist++)
 		hostmap_unmap_page(ist_bottom(core, ist) - PAGE_SIZE);
 }
@@ -37,7 +39,7 @@ const char *core_guard_name(const struct core *core, uint64_t address)
 	};
 	uint64_t page = align_down(address, PAGE_SIZE);
 
-	if (page == core->stacks)
+	if (page == core->loop_guard)
 		return "core's";
 	for (unsigned ist = 1; ist < IST_END; ist++)
 		if (page == ist_bottom(core, ist) - PAGE_SIZE)
@@ -67,12 +69,13 @@ void core_setup_registers(void)
 	hostmap_setup_core();
 }
 
-struct core *core_boot(void)
+struct core *core_boot(uint64_t stack_guard)
 {
 	static struct core boot_core;
 	static uint8_t stacks[CORE_STACKS_SIZE] ALIGNED(4096);
 
 	if (!boot_core.stacks)
 		core_set_stacks(&boot_core, (uint64_t)stacks);
+	boot_core.loop_guard = stack_guard;
 	return &boot_core;
 }

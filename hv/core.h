@@ -51,6 +51,7 @@ struct core {
 	struct core_tss tss ALIGNED(8);
 
 	uint64_t stacks;     /* lowest byte of the area that core_set_stacks() laid out */
+	uint64_t loop_guard; /* the page below the loop's stack */
 	bool online;         /* it has arrived in C code */
 	bool parked;         /* started, but kept out of the loop: a sibling thread, or above max_cores */
 	uint64_t nmi_count, spurious_count, timer_count, unhandled_count;
@@ -96,7 +97,7 @@ const char *core_guard_name(const struct core *core, uint64_t address);
 /* Control registers, PAT and vector state of the core that this runs on, as all cores have them. */
 void core_setup_registers(void);
 
-/* The struct of the boot core, with its stacks laid out. */
-struct core *core_boot(void);
+/* The struct of the boot core, which runs on the loader's stack with this page below it. */
+struct core *core_boot(uint64_t stack_guard);
 
 #endif

@@ -271,5 +271,4 @@ void hostmap_init(const struct boot_info *info)
 		hostmap_set(fb->base, (uint64_t)fb->stride * fb->height * sizeof(uint32_t),
 			HOSTMAP_WRITE, HOSTMAP_WRITE_COMBINING);
 	hostmap_unmap_page(0);
-	hostmap_unmap_page(info->stack_guard);
 }

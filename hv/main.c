@@ -79,6 +79,8 @@ static void choose_backend(void)
 
 	if (cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM)
 		hv.vm = &svm_ops;
+	else if (cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_VMX)
+		hv.vm = &vmx_ops;
 	else
 		refuse("this processor offers neither VT-x nor AMD-V; if it has one, switch it on in the "
 		       "firmware set-up, or in the hypervisor that this machine runs on");
@@ -156,7 +158,7 @@ NORETURN static void core_main(struct core *core)
 
 void hv_main(struct boot_info *info)
 {
-	struct core *core = core_boot();
+	struct core *core = core_boot(info->stack_guard);
 
 	/* first of all a way to speak, and to say why if something breaks */
 	console_start(info->config.serial_console);

@@ -12,7 +12,8 @@
 #include "lib/string.h"
 
 #define LINE_MAX      256
-#define BACKTRACE_MAX 32
+#define BACKTRACE_MAX 2000 /* frames walked */
+#define BACKTRACE_SHOWN 32
 #define STOP_WAIT_MS  100
 
 /* Without a clock: about this many pauses until the others have surely taken the NMI. */
@@ -140,25 +141,35 @@ static void show_registers(const struct trap_frame *f)
 #undef U
 }
 
-/* Frame pointers: [rbp] is the caller's rbp, [rbp + 8] the return address; 0 ends the chain. */
+/* Frame pointers: [rbp] is the caller's rbp, [rbp + 8] the return address; 0 ends the chain. The same
+ * place over and over is shown once, so that a recursion's beginning is seen. */
 static void show_backtrace(uint64_t rip, uint64_t rbp)
 {
+	unsigned shown = 0, repeats = 0;
+	uint64_t last = 0;
 	char at[LINE_MAX];
 
-	for (unsigned i = 0; i < BACKTRACE_MAX; i++) {
+	for (unsigned i = 0; i < BACKTRACE_MAX && shown < BACKTRACE_SHOWN; i++) {
 		const uint64_t *frame = (const uint64_t *)rbp;
-		uint64_t next;
 
-		name_address(at, sizeof(at), rip);
-		say("  #%-2u %s", i, at);
+		if (rip == last) {
+			repeats++;
+		} else {
+			if (repeats)
+				say("      and %u times more", repeats);
+			name_address(at, sizeof(at), rip);
+			say("  #%-2u %s", i, at);
+			shown++;
+			repeats = 0;
+			last = rip;
+		}
 		if (rbp % sizeof(uint64_t) || !hostmap_readable(rbp) || !hostmap_readable(rbp + 8))
 			return;
-		next = frame[0];
-		rip = frame[1];
-		/* stacks grow down: a caller's frame lies above, but for the step off an IST stack */
-		if (!rip || next == rbp)
+		/* a chain that stands still would never end; one that is broken is bounded above */
+		if (!frame[1] || frame[0] == rbp)
 			return;
-		rbp = next;
+		rip = frame[1];
+		rbp = frame[0];
 	}
 }
 
