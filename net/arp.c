@@ -40,20 +40,24 @@ static void arp_rearm(struct net_stack *s)
 {
 	uint64_t next = TIMER_NEVER;
 
-	for (size_t i = 0; i < ARP_ENTRIES; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(s->arp.entry); i++)
 		if (s->arp.entry[i].state != ARP_FREE)
 			next = MIN(next, s->arp.entry[i].deadline);
 	timer_set(&s->timers, &s->arp.timer, next);
 }
 
+static struct arp_entry *arp_set(struct net_stack *s, uint32_t addr)
+{
+	return &s->arp.entry[addr % ARP_SETS * ARP_WAYS];
+}
+
 static struct arp_entry *arp_find(struct net_stack *s, uint32_t addr)
 {
-	for (size_t i = 0; i < ARP_ENTRIES; i++) {
-		struct arp_entry *e = &s->arp.entry[i];
+	struct arp_entry *set = arp_set(s, addr);
 
-		if (e->state != ARP_FREE && e->addr == addr)
-			return e;
-	}
+	for (size_t i = 0; i < ARP_WAYS; i++)
+		if (set[i].state != ARP_FREE && set[i].addr == addr)
+			return &set[i];
 	return NULL;
 }
 
@@ -77,18 +81,12 @@ static void arp_free(struct net_stack *s, struct arp_entry *e)
 /* An entry for `addr`: a free one, else the one that was unused for longest. */
 static struct arp_entry *arp_create(struct net_stack *s, uint32_t addr)
 {
-	struct arp_entry *e = &s->arp.entry[0];
+	struct arp_entry *set = arp_set(s, addr);
+	struct arp_entry *e = &set[0];
 
-	for (size_t i = 0; i < ARP_ENTRIES; i++) {
-		struct arp_entry *it = &s->arp.entry[i];
-
-		if (it->state == ARP_FREE) {
-			e = it;
-			break;
-		}
-		if (it->used < e->used)
-			e = it;
-	}
+	for (size_t i = 0; i < ARP_WAYS && e->state != ARP_FREE; i++)
+		if (set[i].state == ARP_FREE || set[i].used < e->used)
+			e = &set[i];
 	if (e->state != ARP_FREE) {
 		s->stats.arp_evictions++;
 		arp_free(s, e);
@@ -111,7 +109,7 @@ static void arp_retry(struct net_stack *s, struct arp_entry *e)
 static void arp_timer(struct net_stack *s, struct net_timer *t)
 {
 	(void)t;
-	for (size_t i = 0; i < ARP_ENTRIES; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(s->arp.entry); i++) {
 		struct arp_entry *e = &s->arp.entry[i];
 
 		if (e->state == ARP_FREE || e->deadline > s->now)
@@ -247,7 +245,7 @@ void arp_output(struct net_stack *s, struct pkt *p, uint32_t next_hop)
 
 void arp_flush(struct net_stack *s)
 {
-	for (size_t i = 0; i < ARP_ENTRIES; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(s->arp.entry); i++)
 		if (s->arp.entry[i].state != ARP_FREE)
 			arp_free(s, &s->arp.entry[i]);
 	arp_rearm(s);

@@ -1,6 +1,6 @@
 /*
  * RFC 826 address resolution. The cache and the queue of packets that wait for an address are of
- * fixed size; when the cache is full the entry that was unused for longest goes.
+ * fixed size; when a set of the cache is full its entry that was unused for longest goes.
  */
 #ifndef NET_ARP_H
 #define NET_ARP_H
@@ -9,7 +9,8 @@
 #include "net/timer.h"
 #include "net/wire.h"
 
-#define ARP_ENTRIES       64
+#define ARP_SETS          128       /* the cache: addresses that differ by 1 are in other sets */
+#define ARP_WAYS          4
 #define ARP_QUEUE         16        /* packets that wait, of all neighbours together */
 #define ARP_QUEUE_PER_HOP 4         /* of one neighbour */
 #define ARP_TRIES         4
@@ -42,7 +43,7 @@ struct arp_waiting {
 };
 
 struct arp {
-	struct arp_entry entry[ARP_ENTRIES];
+	struct arp_entry entry[ARP_SETS * ARP_WAYS];
 	struct arp_waiting waiting[ARP_QUEUE];
 	uint64_t order; /* of the next packet that waits */
 	uint64_t defended; /* when our address was last defended */

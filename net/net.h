@@ -69,7 +69,7 @@ struct net_stats {
 	uint64_t tx_frames, tx_bytes;
 
 	uint64_t rx_drop_down;         /* the link is down */
-	uint64_t rx_drop_runt;         /* shorter than an Ethernet header, or longer than the MTU */
+	uint64_t rx_drop_length;       /* shorter than an Ethernet header, or longer than the MTU */
 	uint64_t rx_drop_mac;          /* for another station, or from a group address */
 	uint64_t rx_drop_ethertype;    /* neither IPv4 nor ARP */
 	uint64_t rx_drop_arp;          /* malformed, or not for Ethernet and IPv4 */

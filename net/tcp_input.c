@@ -9,18 +9,20 @@ static uint32_t offered(const struct tcp_conn *c)
 }
 
 /*
- * The four cases of the acceptability test. More lenient in one point: an empty segment may stand
- * just at the right edge, where the pure ACKs of a sender are that has filled the window.
+ * The four cases of the acceptability test. More lenient at the right edge: an empty segment may
+ * stand there, as the pure ACKs of a sender do that has filled the window, and so may a FIN, which
+ * takes a sequence number but no room.
  */
 static bool acceptable(const struct tcp_conn *c, const struct tcp_segment *seg)
 {
 	uint32_t len = tcp_seg_len(seg);
 	uint32_t first = seg->seq - c->rcv_nxt;
 	uint32_t last = first + len - 1;
+	uint32_t room = offered(c) + !!(seg->flags & TCP_FIN);
 
 	if (len == 0)
 		return first <= offered(c);
-	return first < offered(c) || last < offered(c);
+	return first < room || last < room;
 }
 
 /* Cuts off what was received before and what lies beyond the window. */
@@ -39,9 +41,10 @@ static void trim_to_window(struct tcp_conn *c, struct tcp_segment *seg)
 		seg->seq = c->rcv_nxt;
 	}
 	room = c->rcv_edge - seg->seq;
-	if (tcp_seg_len(seg) > room) {
+	if (seg->data.len > room) {
 		seg->flags &= (uint8_t)~TCP_FIN;
-		span_trim(&seg->data, MIN(seg->data.len, (size_t)room));
+		span_trim(&seg->data, room);
+		c->ack_now = true; /* says where the window ends */
 	}
 }
 
@@ -66,7 +69,6 @@ static bool check_sequence(struct tcp_conn *c, struct tcp_segment *seg)
 	}
 	/* "If the RCV.WND is zero, [...] accept valid ACKs [...] and RSTs." */
 	if (offered(c) == 0 && seg->seq == c->rcv_nxt && !(seg->flags & TCP_SYN)) {
-		seg->flags &= (uint8_t)~TCP_FIN;
 		span_trim(&seg->data, 0);
 		c->ack_now = true;
 		return true;

@@ -23,7 +23,7 @@ struct eth_header *eth_parse(struct span *in, struct eth_header *out, struct net
 	const uint8_t *p = span_consume(in, ETH_HEADER_LEN);
 
 	if (!p || in->len > NET_MTU) {
-		stats->rx_drop_runt++;
+		stats->rx_drop_length++;
 		return NULL;
 	}
 	memcpy(out->dst, p, NET_MAC_LEN);
