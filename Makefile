@@ -162,6 +162,9 @@ UNIT_CC     := clang
 UNIT_SAN    := address,undefined
 UNIT_CFLAGS := -std=gnu11 -g -O1 -I. $(WARN) -fno-omit-frame-pointer -MMD -MP
 
+UNIT_TESTS += net_state
+net_state_SRC := tests/unit/net_bench.c $(NET_SRC)
+
 UNIT_TESTS += net_dhcp
 net_dhcp_SRC := $(NET_SRC)
 
