@@ -168,7 +168,9 @@ uint32_t tcp_initial_seq(const struct net_stack *s, const struct tcp_segment *se
 
 /* tcp_listen.c */
 struct tcp_listener *tcp_find_listener(struct net_stack *s, uint16_t port);
-void tcp_listen_input(struct net_stack *s, struct tcp_listener *l, const struct tcp_segment *seg);
+/* `seg` came to `l`; a connection that it opens begins at `iss`. */
+void tcp_listen_input(struct net_stack *s, struct tcp_listener *l, const struct tcp_segment *seg,
+	uint32_t iss);
 /* Counts `c`, whose initial sequence numbers are set, as one of the listener's half-open ones. */
 void tcp_start_half_open(struct tcp_conn *c, struct tcp_listener *l);
 void tcp_leave_half_open(struct tcp_conn *c);

@@ -273,23 +273,28 @@ void tcp_input(struct net_stack *s, const struct ipv4_header *ip, struct span in
 	struct tcp_listener *l;
 	struct tcp_segment seg;
 	struct tcp_conn *c;
+	uint32_t iss;
 
 	if (!tcp_parse(in, ip, &seg, &s->stats))
 		return;
 	c = tcp_lookup(s, &seg);
 	l = tcp_find_listener(s, seg.dst_port);
-	if (c && l && reopens(c, &seg)) {
-		tcp_release(c);
-		c = NULL;
-	}
-	if (c) {
+	if (c && !(l && reopens(c, &seg))) {
 		tcp_segment_arrives(c, &seg);
-	} else if (l) {
-		tcp_listen_input(s, l, &seg);
-	} else {
+		return;
+	}
+	if (!l) {
 		s->stats.rx_drop_tcp_port++;
 		tcp_reject(s, &seg);
+		return;
 	}
+	iss = tcp_initial_seq(s, &seg);
+	if (c) {
+		/* "[...] larger than the largest sequence number it used on the previous". */
+		iss = seq_max(iss, c->snd_max + 1);
+		tcp_release(c);
+	}
+	tcp_listen_input(s, l, &seg, iss);
 }
 
 void tcp_path_mtu(struct net_stack *s, const struct ipv4_header *quoted, struct span in,

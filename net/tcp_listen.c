@@ -137,7 +137,8 @@ void tcp_start_half_open(struct tcp_conn *c, struct tcp_listener *l)
 	c->snd_una = c->snd_nxt = c->snd_max = c->iss;
 }
 
-static void listen_syn(struct net_stack *s, struct tcp_listener *l, const struct tcp_segment *seg)
+static void listen_syn(struct net_stack *s, struct tcp_listener *l, const struct tcp_segment *seg,
+	uint32_t iss)
 {
 	struct tcp_conn *c;
 
@@ -151,20 +152,21 @@ static void listen_syn(struct net_stack *s, struct tcp_listener *l, const struct
 		return;
 	}
 	c->irs = seg->seq;
-	c->iss = tcp_initial_seq(s, seg);
+	c->iss = iss;
 	tcp_learn_options(c, seg);
 	tcp_start_half_open(c, l);
 	tcp_send_syn(c);
 	tcp_finish(c);
 }
 
-void tcp_listen_input(struct net_stack *s, struct tcp_listener *l, const struct tcp_segment *seg)
+void tcp_listen_input(struct net_stack *s, struct tcp_listener *l, const struct tcp_segment *seg,
+	uint32_t iss)
 {
 	/* First, check for a RST; second, for an ACK; third, for a SYN. */
 	if (seg->flags & TCP_RST)
 		s->stats.rx_drop_tcp_state++;
 	else if (seg->flags & TCP_SYN && !(seg->flags & TCP_ACK))
-		listen_syn(s, l, seg);
+		listen_syn(s, l, seg, iss);
 	else
 		listen_ack(s, l, seg);
 }

@@ -24,8 +24,9 @@ struct bench {
 	struct net_stack stack;
 	void *arena;
 	uint64_t now, seed;
-	struct bench_frame sent[BENCH_SENT]; /* since bench_forget() */
+	struct bench_frame sent[BENCH_SENT]; /* IPv4, since bench_forget() */
 	size_t sent_count;
+	bool asked; /* by ARP; the peer answers, and nobody sees it */
 
 	/* The owner's view of its one connection. */
 	struct tcp_conn *conn;

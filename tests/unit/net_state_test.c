@@ -298,3 +298,250 @@ TEST(every_segment_in_every_state)
 		}
 	CHECK_EQ(bad, 0);
 }
+
+TEST(simultaneous_open)
+{
+	struct bench *b = bench_new(NULL);
+	struct tcp_conn *c = enter(b, TCP_SYN_SENT);
+	struct tcp_segment seg;
+
+	bench_send_at(b, TCP_SYN, b->seq, 0, 0);
+	CHECK_EQ(c->state, TCP_SYN_RECEIVED);
+	/* The peer crossed our SYN with its own, and answers ours with its SYN again. */
+	bench_send_at(b, TCP_SYN | TCP_ACK, b->seq, b->ack, 0);
+	CHECK_EQ(c->state, TCP_ESTABLISHED);
+	CHECK_EQ(b->opened, 1);
+	b->seq++;
+	bench_forget(b);
+	bench_send(b, TCP_ACK, 5);
+	CHECK_EQ(b->received, 1);
+	CHECK_EQ(tcp_write(c, "hello", 5), 5);
+	net_poll(&b->stack, b->now);
+	CHECK(bench_last(b, &seg));
+	CHECK_EQ(seg.data.len, 5);
+	CHECK_EQ(seg.ack, b->seq + 5);
+	bench_end(b);
+}
+
+TEST(reset_refuses_a_simultaneous_open)
+{
+	struct bench *b = bench_new(NULL);
+
+	enter(b, TCP_SYN_SENT);
+	bench_send_at(b, TCP_SYN, b->seq, 0, 0);
+	bench_send_at(b, TCP_RST | TCP_ACK, b->seq + 1, b->ack, 0);
+	CHECK_EQ(b->closed, 1);
+	CHECK_EQ(b->reason, TCP_REFUSED);
+	bench_end(b);
+}
+
+TEST(simultaneous_close)
+{
+	struct bench *b = bench_new(NULL);
+	struct tcp_conn *c = enter(b, TCP_CLOSING);
+
+	CHECK_EQ(b->ended, 1);
+	bench_send_at(b, TCP_ACK, b->seq, b->ack + 1, 0);
+	CHECK_EQ(c->state, TCP_TIME_WAIT);
+	tcp_close(b->conn);
+	b->conn = NULL;
+	bench_advance(b, TCP_TIME_WAIT_US + 1000);
+	CHECK(!c->in_use);
+	bench_end(b);
+}
+
+TEST(refused_connect)
+{
+	struct bench *b = bench_new(NULL);
+
+	enter(b, TCP_SYN_SENT);
+	/* A reset that acknowledges something else may be forged. */
+	bench_send_at(b, TCP_RST | TCP_ACK, 0, b->ack + 1, 0);
+	bench_send_at(b, TCP_RST, 0, 0, 0);
+	CHECK_EQ(b->closed, 0);
+	bench_send_at(b, TCP_RST | TCP_ACK, 0, b->ack, 0);
+	CHECK_EQ(b->closed, 1);
+	CHECK_EQ(b->reason, TCP_REFUSED);
+	bench_end(b);
+}
+
+TEST(connect_without_answer_times_out)
+{
+	struct bench *b = bench_new(NULL);
+
+	enter(b, TCP_SYN_SENT);
+	bench_advance(b, 100 * BENCH_SECOND);
+	CHECK_EQ(b->closed, 1);
+	CHECK_EQ(b->reason, TCP_TIMEOUT);
+	CHECK_EQ(net_stats(&b->stack)->tcp_retransmits, TCP_SYN_RETRIES);
+	bench_end(b);
+}
+
+TEST(closed_port_is_reset_as_the_rfc_says)
+{
+	struct bench *b = bench_new(NULL);
+	struct tcp_segment seg = {.dst_port = 81, .seq = 77, .ack = 99, .flags = TCP_ACK,
+		.wscale = TCP_WSCALE_NONE};
+	struct tcp_segment reset;
+
+	bench_send_segment(b, &seg);
+	CHECK(bench_last(b, &reset));
+	CHECK_EQ(reset.flags, TCP_RST);
+	CHECK_EQ(reset.seq, 99);
+	seg.flags = TCP_SYN;
+	seg.data.len = 10;
+	bench_send_segment(b, &seg);
+	CHECK(bench_last(b, &reset));
+	CHECK_EQ(reset.flags, TCP_RST | TCP_ACK);
+	CHECK_EQ(reset.seq, 0);
+	CHECK_EQ(reset.ack, 77 + 10 + 1);
+	bench_forget(b);
+	seg.flags = TCP_RST;
+	bench_send_segment(b, &seg);
+	CHECK_EQ(b->sent_count, 0);
+	bench_end(b);
+}
+
+TEST(resets_are_rate_limited)
+{
+	struct bench *b = bench_new(NULL);
+
+	for (uint16_t i = 0; i < 2000; i++) {
+		struct tcp_segment seg = {.dst_port = 81, .src_port = (uint16_t)(i + 1),
+			.flags = TCP_SYN, .wscale = TCP_WSCALE_NONE};
+
+		bench_send_segment(b, &seg);
+	}
+	CHECK_EQ(net_stats(&b->stack)->tcp_resets_sent, TCP_RESET_BURST);
+	CHECK_EQ(net_stats(&b->stack)->tcp_resets_limited, 2000 - TCP_RESET_BURST);
+	bench_end(b);
+}
+
+TEST(challenges_are_rate_limited)
+{
+	struct bench *b = bench_new(NULL);
+
+	bench_open(b);
+	for (int i = 0; i < 1000; i++)
+		bench_send_at(b, TCP_RST, b->seq + 10, 0, 0);
+	CHECK_EQ(b->sent_count, 1);
+	bench_advance(b, TCP_CHALLENGE_US);
+	bench_send_at(b, TCP_SYN, b->seq, 0, 0);
+	CHECK_EQ(b->sent_count, 2);
+	CHECK_EQ(b->closed, 0);
+	bench_end(b);
+}
+
+TEST(time_wait_gives_way_to_a_new_connection)
+{
+	struct bench *b = bench_new(NULL);
+	struct tcp_conn *c = enter(b, TCP_TIME_WAIT);
+	uint32_t old = b->ack;
+
+	tcp_close(c);
+	b->conn = NULL;
+	net_poll(&b->stack, b->now);
+	CHECK_EQ(b->stack.tcp.time_waits, 1);
+	b->opened = 0;
+	/* An old SYN does not, one beyond the old connection does. */
+	bench_send_at(b, TCP_SYN, b->seq - 10, 0, 0);
+	CHECK_EQ(b->stack.tcp.time_waits, 1);
+	b->seq += 1000;
+	bench_open(b);
+	CHECK_EQ(b->stack.tcp.time_waits, 0);
+	CHECK(seq_lt(old, b->ack));
+	bench_end(b);
+}
+
+TEST(last_ack_restarts_time_wait)
+{
+	struct bench *b = bench_new(NULL);
+	struct tcp_conn *c = enter(b, TCP_TIME_WAIT);
+
+	tcp_close(c);
+	b->conn = NULL;
+	bench_advance(b, TCP_TIME_WAIT_US / 2);
+	bench_forget(b);
+	bench_send_at(b, TCP_FIN | TCP_ACK, b->seq - 1, b->ack, 0);
+	CHECK_EQ(answer_of(b), ACK);
+	bench_advance(b, TCP_TIME_WAIT_US / 2 + 1000);
+	CHECK(c->in_use);
+	bench_advance(b, TCP_TIME_WAIT_US / 2);
+	CHECK(!c->in_use);
+	bench_end(b);
+}
+
+TEST(syn_ack_is_repeated_then_forgotten)
+{
+	struct bench *b = bench_new(NULL);
+
+	enter(b, TCP_SYN_RECEIVED);
+	CHECK_EQ(b->stack.tcp.half_open, 1);
+	bench_advance(b, 100 * BENCH_SECOND);
+	CHECK_EQ(b->sent_count, 1 + TCP_SYN_RETRIES);
+	CHECK_EQ(b->stack.tcp.half_open, 0);
+	CHECK_EQ(net_stats(&b->stack)->tcp_half_open_expired, 1);
+	CHECK_EQ(b->closed, 0);
+	bench_end(b);
+}
+
+TEST(refused_by_the_owner)
+{
+	struct bench *b = bench_new(NULL);
+
+	b->refuse = true;
+	enter(b, TCP_SYN_RECEIVED);
+	bench_send(b, TCP_ACK, 100);
+	CHECK_EQ(answer_of(b), RST);
+	CHECK_EQ(state_now(b), TCP_CLOSED);
+	CHECK_EQ(b->received + b->closed, 0);
+	bench_end(b);
+}
+
+static void abort_now(struct bench *b)
+{
+	tcp_abort(b->conn);
+	b->conn = NULL;
+}
+
+static void close_now(struct bench *b)
+{
+	tcp_close(b->conn);
+	b->conn = NULL;
+}
+
+/* The owner may end a connection in any of its events, also when one segment causes several. */
+TEST(owner_ends_it_in_an_event)
+{
+	void (*const ends[])(struct bench *) = {abort_now, close_now};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		for (int when = 0; when < 2; when++) {
+			struct bench *b = bench_new(NULL);
+
+			if (when == 0)
+				b->in_event = ends[i]; /* in opened() */
+			enter(b, TCP_SYN_RECEIVED);
+			if (when == 1) {
+				bench_send(b, TCP_ACK, 0);
+				b->in_event = ends[i]; /* in received() */
+			}
+			bench_send(b, TCP_FIN | TCP_ACK, 100);
+			CHECK_EQ(b->opened + b->received + b->ended, 1 + when);
+			CHECK_EQ(b->closed, 0);
+			bench_end(b);
+		}
+}
+
+TEST(link_address_lost_ends_connections)
+{
+	struct bench *b = bench_new(NULL);
+
+	bench_open(b);
+	stack_set_address(&b->stack, &(struct net_address){.addr = NET_IPV4(10, 0, 0, 9),
+		.mask = 0xffffff00});
+	net_poll(&b->stack, b->now);
+	CHECK_EQ(b->closed, 1);
+	CHECK_EQ(b->reason, TCP_NO_ADDRESS);
+	bench_end(b);
+}
