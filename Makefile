@@ -190,8 +190,14 @@ UNIT_TESTS += memmap
 memmap_SRC := boot/memmap.c
 
 GMEM_SRC := hv/budget.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/tlb.c
-UNIT_TESTS     += gmem_model
+UNIT_TESTS     += tlb budget frame gmem gmem_model gmem_smp
+tlb_SRC        := hv/tlb.c
+budget_SRC     := $(GMEM_SRC)
+frame_SRC      := $(GMEM_SRC)
+gmem_SRC       := $(GMEM_SRC)
 gmem_model_SRC := $(GMEM_SRC)
+gmem_smp_SRC   := $(GMEM_SRC)
+gmem_smp_SAN   := thread
 
 UNIT_TESTS += random logring
 random_SRC  := lib/chacha20.c lib/csprng.c

@@ -141,8 +141,10 @@ int frame_alloc_contiguous(struct frame_pool *pool, uint64_t frames, uint64_t al
 {
 	int err = ERR_NOMEM;
 
-	if (!frames || frames > pool->total || align < PAGE_SIZE || (align & (align - 1)))
+	if (!frames || align < PAGE_SIZE || (align & (align - 1)))
 		return ERR_INVALID;
+	if (frames > pool->total)
+		return ERR_NOMEM;
 	spin_lock(&pool->lock);
 	for (unsigned i = pool->range_count; i-- > pool->range_first;) {
 		struct frame_range *r = &pool->ranges[i];
@@ -257,7 +259,7 @@ static uint64_t grant(const struct frame_pool *pool, enum frame_kind kind)
 static void refill_locked(struct frame_pool *pool, struct frame_core *fc, enum frame_kind kind,
 	enum frame_fill fill)
 {
-	if (pool->dirty.count < FRAME_BATCH)
+	if (pool->dirty.count < FRAME_BATCH || available(pool) <= pool->reserve)
 		quarantine_pass(pool);
 	uint64_t n = grant(pool, kind);
 

@@ -17,10 +17,11 @@
 #define FRAMES    360
 #define STEPS     9000
 
-/* Pages at the edges of tables of every level. */
+/* Pages at the edges of tables of every level, some with company in their table. */
 static const gpa_t pages[] = {
-	0x1000, 0x2000, 0x5000, 2 * MIB - 0x1000, 2 * MIB, 2 * MIB + 0x7000, 1 * GIB - 0x1000, 1 * GIB,
-	1 * GIB + 2 * MIB, 512 * GIB - 0x1000, 512 * GIB, 512 * GIB + 4 * MIB,
+	0x1000, 0x2000, 0x5000, 0x8000, 0x9000, 2 * MIB - 0x1000, 2 * MIB, 2 * MIB + 0x7000,
+	1 * GIB - 0x2000, 1 * GIB - 0x1000, 1 * GIB, 1 * GIB + 2 * MIB, 1 * GIB + 2 * MIB + 0x3000,
+	512 * GIB - 0x1000, 512 * GIB, 512 * GIB + 4 * MIB,
 };
 #define PAGES ARRAY_SIZE(pages)
 
@@ -78,6 +79,7 @@ struct model {
 	unsigned core_count;
 	const struct pt_format *format;
 	bool keeps_tables; /* a fault doesn't drop pointers to tables */
+	struct guest *running[CORES]; /* in guest mode; NULL: the core is in the hypervisor */
 	struct guest guests[GUESTS];
 	struct snapshot snapshots[SNAPSHOTS];
 	uint64_t random;
@@ -137,6 +139,7 @@ static void carry_out(struct model *md, struct model_core *mc, enum tlb_action a
 	hpa_t root)
 {
 	md->actions[action]++;
+	CHECK(action != TLB_FLUSH_GUEST || md->w.tlb.caps.flush_by_tag);
 	for (unsigned i = 0; i < CACHE_SIZE; i++) {
 		struct cached *c = &mc->cache[i];
 		bool mine = root_tagged(md) ? c->root == root : c->tag == tag;
@@ -250,12 +253,22 @@ static void enter(struct model *md, unsigned core, struct guest *g)
 	carry_out(md, &md->cores[core], action, g->tlb.tag, g->m.root);
 }
 
-/* Other cores answer a kick, sooner or later; here at once, in one of the ways there are. */
+/* A guest is stopped before its tree changes. */
+static void stop(struct model *md, const struct guest *g)
+{
+	for (unsigned c = 0; c < md->core_count; c++) {
+		if (md->running[c] == g)
+			md->running[c] = NULL;
+	}
+}
+
+/* Other cores answer a kick, sooner or later, in one of the ways there are. */
 static void let_others_flush(struct model *md, unsigned core)
 {
 	for (unsigned c = 0; c < md->core_count; c++) {
-		if (c == core)
+		if (c == core || roll(md, 4) == 0)
 			continue;
+		md->running[c] = NULL;
 		if (roll(md, 2))
 			tlb_promise(&md->w.cores[c]);
 		else
@@ -320,8 +333,20 @@ static void access_once(struct model *md, unsigned core, struct guest *g)
 		words[word * 500] = g->value[page][word] = test_random(&md->random);
 }
 
+/* A TLB forgets for reasons of its own, too: then pointers to tables come into play. */
+static void evict_leaves(struct model *md, struct model_core *mc)
+{
+	for (unsigned i = 0; i < CACHE_SIZE; i++) {
+		if (mc->cache[i].kind != CACHED_TABLE && roll(md, 4))
+			mc->cache[i].kind = CACHED_NOTHING;
+	}
+}
+
 static void step_run(struct model *md, unsigned core, struct guest *g)
 {
+	stop(md, g);
+	if (roll(md, 2))
+		evict_leaves(md, &md->cores[core]);
 	enter(md, core, g);
 	for (unsigned n = 1 + roll(md, 12); n > 0; n--)
 		access_once(md, core, g);
@@ -334,6 +359,7 @@ static void step_run(struct model *md, unsigned core, struct guest *g)
 				c->kind = CACHED_NOTHING;
 		}
 	}
+	md->running[core] = roll(md, 2) ? g : NULL;
 }
 
 /* ---- the other steps --------------------------------------------------------------------------- */
@@ -342,7 +368,10 @@ static struct guest *any_guest(struct model *md)
 {
 	struct guest *g = &md->guests[roll(md, GUESTS)];
 
-	return g->used ? g : NULL;
+	if (!g->used)
+		return NULL;
+	stop(md, g);
+	return g;
 }
 
 static struct snapshot *any_snapshot(struct model *md)
@@ -442,35 +471,39 @@ static void drop_snapshot(struct model *md, unsigned core, struct snapshot *s)
 	s->used = false;
 }
 
-/* The hypervisor writes into a stopped guest, across two pages. */
+/* The hypervisor writes into a stopped guest: to a page that is used, or to a new one beside it. No
+ * fault tells the core of it. */
 static void step_software_write(struct model *md, unsigned core)
 {
 	struct guest *g = any_guest(md);
-	uint64_t v[2];
+	uint64_t v[2] = {test_random(&md->random), 0};
 	unsigned page = roll(md, PAGES);
+	bool beside = roll(md, 2);
 
 	if (!g)
 		return;
-	v[0] = test_random(&md->random);
-	v[1] = 0;
-	int err = gmem_write(&g->m, core, pages[page] + 500 * 8, v, 8 + roll(md, 2) * 8);
+	gpa_t gpa = beside ? align_down(pages[page], 2 * MIB) + 0x40000 + roll(md, 64) * PAGE_SIZE
+			   : pages[page] + 500 * sizeof(v[0]);
+	int err = gmem_write(&g->m, core, gpa, v, (1 + roll(md, 2)) * sizeof(v[0]));
 
-	if (err == 0)
-		g->value[page][1] = v[0];
-	else
+	if (err)
 		CHECK(err == ERR_NOMEM || err == ERR_LIMIT || err == ERR_AGAIN);
+	else if (!beside)
+		g->value[page][1] = v[0];
 }
 
 static void step_odds(struct model *md, unsigned core)
 {
 	struct guest *g = any_guest(md);
 
-	switch (roll(md, 6)) {
+	switch (roll(md, 7)) {
 	case 0:
 		frame_zero_some(&md->w.pool, core, 5);
 		break;
 	case 1:
 		frame_core_drain(&md->w.pool, core);
+		/* fall through */
+	case 5:
 		tlb_idle_enter(&md->w.cores[core]);
 		break;
 	case 2:
@@ -480,7 +513,9 @@ static void step_odds(struct model *md, unsigned core)
 		if (g) /* lower or raise a limit */
 			budget_set_limit(g->budget, BUDGET_PAGES, 10 + roll(md, 200));
 		break;
-	case 4:
+	case 4: /* an entry that is given up before anything was flushed */
+		if (g)
+			tlb_enter(&md->w.cores[core], &g->tlb, g->m.tlb_gen, g->m.root_gen);
 		tlb_enter_failed(&md->w.cores[core]);
 		break;
 	default:
@@ -495,6 +530,7 @@ static void step(struct model *md)
 	struct guest *g = any_guest(md);
 	struct snapshot *s = any_snapshot(md);
 
+	md->running[core] = NULL;
 	if (what < 50 && g)
 		step_run(md, core, g);
 	else if (what < 55)
@@ -509,7 +545,7 @@ static void step(struct model *md)
 		drop_guest(md, core, g);
 	else if (what < 84 && s)
 		drop_snapshot(md, core, s);
-	else if (what < 92)
+	else if (what < 89)
 		gmem_reap(&md->w.pool, core, roll(md, 3000));
 	else if (what < 95)
 		step_software_write(md, core);
@@ -539,6 +575,37 @@ static void check_all_values(struct model *md)
 	for (unsigned i = 0; i < SNAPSHOTS; i++) {
 		if (md->snapshots[i].used)
 			check_values(&md->snapshots[i].m, md->snapshots[i].value);
+	}
+}
+
+static void mark(struct model *md, bool *is_free, const struct frame_list *l)
+{
+	uint32_t n = l->head;
+
+	for (uint64_t i = 0; i < l->count; i++, n = md->w.pool.records[n].refs)
+		is_free[n] = true;
+}
+
+/* What may be allocated is not cached, for whichever guest, on a core that is in guest mode. */
+static void check_running(struct model *md)
+{
+	static bool is_free[FRAMES];
+	struct frame_pool *p = &md->w.pool;
+
+	memset(is_free, 0, sizeof(is_free));
+	mark(md, is_free, &p->dirty);
+	mark(md, is_free, &p->zeroed);
+	for (unsigned c = 0; c < md->core_count; c++) {
+		mark(md, is_free, &p->cores[c].dirty);
+		mark(md, is_free, &p->cores[c].zeroed);
+	}
+	for (unsigned c = 0; c < md->core_count; c++) {
+		for (unsigned i = 0; md->running[c] && i < CACHE_SIZE; i++) {
+			const struct cached *e = &md->cores[c].cache[i];
+
+			CHECK(e->kind == CACHED_NOTHING || !is_free[e->frame / PAGE_SIZE]);
+			CHECK(e->kind == CACHED_NOTHING || !is_free[e->root / PAGE_SIZE]);
+		}
 	}
 }
 
@@ -573,6 +640,7 @@ static void run_model(uint64_t seed, unsigned cores, const struct pt_format *for
 	for (unsigned i = 0; i < STEPS; i++) {
 		step(md);
 		check_all_values(md);
+		check_running(md);
 		if (i % 64 == 0)
 			check_counts(md);
 	}
@@ -612,4 +680,80 @@ TEST(npt_without_flush_by_tag)
 {
 	run_model(8, 2, &pt_format_npt, &world_caps_npt_old, 15);
 	run_model(9, 1, &pt_format_npt, &world_caps_npt_old, 1000);
+}
+
+/* ---- what chance seldom finds ------------------------------------------------------------------ */
+
+static void access_page(struct model *md, unsigned core, struct guest *g, unsigned page, bool write)
+{
+	struct model_core *mc = &md->cores[core];
+	hpa_t frame;
+
+	while (!(frame = translate(md, mc, g->tlb.tag, g->m.root, page, pages[page], write))) {
+		drop_faulting(md, mc, g->tlb.tag, g->m.root, page, pages[page]);
+		CHECK(handle_fault(md, core, g, pages[page], write ? GMEM_WRITE : GMEM_READ));
+		enter(md, core, g);
+	}
+	uint64_t *words = frame_ptr(&md->w.pool, frame);
+
+	CHECK_EQ(words[0], g->value[page][0]);
+	if (write)
+		words[0] = g->value[page][0] = test_random(&md->random);
+}
+
+static struct guest *scripted_guest(struct model *md, unsigned i)
+{
+	CHECK(begin_guest(md, &md->guests[i], md->w.root_budget));
+	budget_set_limit(md->guests[i].budget, BUDGET_PAGES, 1000);
+	return &md->guests[i];
+}
+
+/*
+ * The hypervisor puts a page into a guest, into a table that is shared. The core knows the shared one,
+ * whose other holder then has it alone, and changes it.
+ */
+static void pointers_to_a_copied_table(const struct pt_format *format, const struct tlb_caps *caps)
+{
+	struct model *md = calloc(1, sizeof(*md));
+	uint64_t v = 1;
+
+	md->core_count = 2;
+	md->format = format;
+	world_init(&md->w, FRAMES, 2, caps, 100);
+	struct guest *a = scripted_guest(md, 0), *b = scripted_guest(md, 1);
+
+	CHECK_EQ(gmem_create(&a->m, &md->w.pool, 0, format, a->account, extents,
+			 ARRAY_SIZE(extents)), 0);
+	enter(md, 0, a);
+	access_page(md, 0, a, 0, true);
+	access_page(md, 0, a, 6, true); /* in another table of the lowest level */
+	CHECK_EQ(gmem_share(&a->m, &b->m, b->account), 0);
+	memcpy(b->value, a->value, sizeof(b->value));
+	enter(md, 0, a);
+	access_page(md, 0, a, 6, true); /* now only the lowest table on the way to page 0 is shared */
+	access_page(md, 0, a, 0, false);
+	for (unsigned i = 0; i < CACHE_SIZE; i++) {
+		if (md->cores[0].cache[i].kind != CACHED_TABLE)
+			md->cores[0].cache[i].kind = CACHED_NOTHING;
+	}
+	CHECK_EQ(gmem_write(&a->m, 0, 0x40000, &v, sizeof(v)), 0);
+	enter(md, 1, b);
+	access_page(md, 1, b, 0, true);
+	enter(md, 0, a);
+	access_page(md, 0, a, 0, false);
+
+	gmem_drop(&a->m, 0);
+	gmem_drop(&b->m, 0);
+	end_guest(md, a);
+	end_guest(md, b);
+	world_reap_all(&md->w, 2);
+	world_end(&md->w);
+	free(md);
+}
+
+TEST(pointers_to_a_copied_table_are_dropped)
+{
+	pointers_to_a_copied_table(&pt_format_ept, &world_caps_ept);
+	pointers_to_a_copied_table(&pt_format_npt, &world_caps_npt);
+	pointers_to_a_copied_table(&pt_format_npt, &world_caps_npt_old);
 }
