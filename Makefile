@@ -251,6 +251,10 @@ $(foreach t,$(UNIT_TESTS),$(eval $(call unit_test,$(t))))
 unit: $(addprefix $(BUILD)/unit/,$(UNIT_TESTS))
 	@bad=0; for t in $^; do $$t || { echo "FAIL unit_$$(basename $$t)"; bad=1; }; done; exit $$bad
 
+# Break one rule of the memory trees at a time: a unit test must notice.
+mutate:
+	@UNIT_CC=$(UNIT_CC) tests/mutate.py -j 2 $(BUILD)
+
 # ---- fuzzers: tests/fuzz/NAME_fuzz.c with the sources in NAME_fuzz_SRC, FUZZ_SECONDS each ---------
 
 FUZZ_SECONDS ?= 20
@@ -318,6 +322,7 @@ help:
 	@echo 'make demo               the main job, shown from power on to the last result'
 	@echo 'make test               everything that a change must pass'
 	@echo 'make unit, make fuzz    the parts of it that need no emulator'
+	@echo 'make mutate             break the memory trees on purpose: some test must fail each time'
 	@echo 'make check-reproducible two builds of this commit are the same, byte for byte'
 	@echo 'make bench              costs in instructions and bytes, to build/bench.json'
 	@echo 'make iso                build/creel.iso; CONF=FILE, IMAGES="FILE..." go on it'
@@ -354,6 +359,7 @@ E2E += tests/e2e/test_debug.py
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
 
 TESTS += "$(SUBMAKE) unit"
+TESTS += "$(SUBMAKE) mutate"
 TESTS += "$(SUBMAKE) net-peer"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
@@ -369,4 +375,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance creelctl libcreel iso check-reproducible run stop debug debug-bochs test setup unit fuzz clean
+.PHONY: all help appliance creelctl libcreel iso check-reproducible run stop debug debug-bochs test setup unit mutate fuzz clean

@@ -208,8 +208,10 @@ def main():
         for name, path, result, good in pool.map(lambda im: mutate(build, base, *im), todo):
             print(f"{'caught' if good else 'MISSED':7} {path:17} {name:45} {result}", flush=True)
             missed += not good
-    print(f"{len(todo) - missed} of {len(todo)} mutations caught in {time.time() - start:.0f} s")
-    return 1 if missed else 0
+    verdict = "FAIL" if missed or not todo else "ok"
+    print(f"{verdict} mutations ({len(todo) - missed} of {len(todo)} caught, "
+          f"{time.time() - start:.0f} s)")
+    return 1 if missed or not todo else 0
 
 
 if __name__ == "__main__":
