@@ -102,6 +102,8 @@ static void add_missing(struct sentence *s, const struct vmx_facts *f)
 		const struct demand *d = &demands[i];
 		uint64_t fact;
 
+		if (d->fact == FACT(ept_vpid) && !(f->proc2 & MAY(PROC2_EPT | PROC2_VPID)))
+			continue; /* there is no such MSR; EPT and VPID are named themselves */
 		memcpy(&fact, (const uint8_t *)f + d->fact, sizeof(fact));
 		if ((fact & d->set) != d->set || (fact & d->clear) != 0)
 			add_name(s, d->name);
