@@ -5,6 +5,8 @@
  */
 #include "hv/vmx/vmx.h"
 
+#include "hv/panic.h"
+
 static uint32_t access_from_attributes(uint16_t attributes)
 {
 	uint32_t a = attributes;

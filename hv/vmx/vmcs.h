@@ -70,6 +70,7 @@ enum vmcs_field {
 	GUEST_GDTR_LIMIT = 0x4810,
 	GUEST_IDTR_LIMIT = 0x4812,
 	GUEST_ES_ACCESS = 0x4814,
+	GUEST_CS_ACCESS = 0x4816,
 	GUEST_INTERRUPTIBILITY = 0x4824,
 	GUEST_ACTIVITY = 0x4826,
 	GUEST_SYSENTER_CS = 0x482a,
@@ -219,6 +220,7 @@ enum vmcs_field {
 #define ACCESS_LOW_MASK   0xffu
 #define ACCESS_HIGH_MASK  0xf00u
 #define ACCESS_HIGH_SHIFT 4
+#define ACCESS_LONG       (1u << 13)
 #define ACCESS_UNUSABLE   (1u << 16)
 
 /* SDM Vol 3, "VM-Entry Interruption-Information", and the exit's and vectoring's like it */

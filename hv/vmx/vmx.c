@@ -6,14 +6,9 @@
  */
 #include "hv/vmx/vmx.h"
 
-#include "hv/idt.h"
+#include "hv/panic.h"
 
 #define CR_NONE 0xff
-
-void vmx_field_panic(const char *instruction, uint32_t field)
-{
-	panic("vmx: %s %x failed", instruction, field);
-}
 
 static void flush_all(struct core *core)
 {
@@ -139,18 +134,6 @@ static void take_back_event(struct vcpu *v, bool nmi_unblocked)
 		v->pending.error = (uint32_t)vmread(VECTORING_EVENT_ERROR);
 }
 
-/* The exception was intercepted before the host's handler could run. */
-static void host_machine_check(void)
-{
-	__asm__ volatile("int $18" ::: "memory");
-}
-
-/* The interrupt was not acknowledged, so it is taken as soon as IF is set; NOP ends the shadow. */
-static void host_interrupt(void)
-{
-	__asm__ volatile("sti; nop; cli" ::: "memory");
-}
-
 /*
  * #DB does what its delivery would have done: DR6 shows the cause, and DR7.GD goes off. The guest has
  * its own DR6 in the processor while it is loaded. INT1 traps: RIP stands at it, and moves on.
@@ -177,9 +160,7 @@ static void decode_exception(struct vcpu *v, struct vm_exit *exit)
 	uint8_t vector = (uint8_t)(event & EVENT_VECTOR_MASK);
 
 	if (EVENT_TYPE(event) == EVENT_TYPE_NMI) {
-		/* The exit took it and left NMIs blocked: SDM Vol 3, "Nonmaskable Interrupts" in
-		 * "Updating Non-Register State" */
-		idt_raise_nmi();
+		host_take_nmi();
 		exit->kind = EXIT_INTERRUPT;
 		return;
 	}
@@ -192,7 +173,7 @@ static void decode_exception(struct vcpu *v, struct vm_exit *exit)
 	if (vector == VECTOR_DB)
 		take_debug_exception(exit, event);
 	else if (vector == VECTOR_MC)
-		host_machine_check();
+		host_take_machine_check();
 }
 
 static void decode_io(struct vm_exit *exit)
@@ -236,6 +217,8 @@ static void decode_cr(struct vcpu *v, struct vm_exit *exit)
 	exit->cr.number = CR_NUMBER(q);
 	exit->cr.reg = reg == CR_REGISTER_RSP ? CR_NONE : reg;
 	exit->cr.value = reg == CR_REGISTER_RSP ? vmread(GUEST_RSP) : v->regs[reg];
+	if (!(vmread(GUEST_EFER) & EFER_LMA) || !(vmread(GUEST_CS_ACCESS) & ACCESS_LONG))
+		exit->cr.value = (uint32_t)exit->cr.value;
 }
 
 static enum vm_forbidden forbidden_kind(uint32_t reason)
@@ -286,7 +269,7 @@ static void decode(struct vcpu *v, uint32_t reason, struct vm_exit *exit)
 		return;
 	case REASON_INTERRUPT:
 		exit->kind = EXIT_INTERRUPT;
-		host_interrupt();
+		host_take_interrupt();
 		return;
 	case REASON_PREEMPTION_TIMER:
 		exit->kind = EXIT_SLICE;
@@ -341,7 +324,7 @@ static void decode_failure(bool instruction_failed, uint32_t reason, struct vm_e
 	exit->invalid = instruction_failed ? vmread(VM_INSTRUCTION_ERROR) :
 		reason | vmread(EXIT_QUALIFICATION) << 32;
 	if (!instruction_failed && (reason & REASON_BASIC_MASK) == REASON_ENTRY_MACHINE_CHECK)
-		host_machine_check();
+		host_take_machine_check();
 }
 
 static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag,

@@ -4,8 +4,8 @@
 
 #include "hv/core.h"
 #include "hv/cpu.h"
-#include "hv/panic.h"
 #include "hv/vm.h"
+#include "hv/vmx/instructions.h"
 #include "hv/vmx/vmcs.h"
 
 /* MSRs that neither VMCS nor entry and exit switch, that guests use without exits, and that host
@@ -62,55 +62,5 @@ void vmx_skip(struct core *core, struct vcpu *vcpu, const struct vm_exit *exit);
 uint64_t vmx_get_cr(struct core *core, unsigned number);
 void vmx_set_cr(struct core *core, struct vcpu *vcpu, unsigned number, uint64_t value);
 bool vmx_interruptible(struct core *core, struct vcpu *vcpu);
-
-NORETURN void vmx_field_panic(const char *instruction, uint32_t field);
-
-/* A field that the processor does not have, or no current VMCS: we are wrong. */
-static inline uint64_t vmread(uint32_t field)
-{
-	uint64_t value;
-	bool failed;
-
-	__asm__ volatile("vmread %2, %1"
-		: "=@ccbe"(failed), "=r"(value) : "r"((uint64_t)field) : "memory");
-	if (UNLIKELY(failed))
-		vmx_field_panic("VMREAD", field);
-	return value;
-}
-
-static inline void vmwrite(uint32_t field, uint64_t value)
-{
-	bool failed;
-
-	__asm__ volatile("vmwrite %1, %2"
-		: "=@ccbe"(failed) : "r"(value), "r"((uint64_t)field) : "memory");
-	if (UNLIKELY(failed))
-		vmx_field_panic("VMWRITE", field);
-}
-
-struct invalidate_descriptor {
-	uint64_t context, address;
-};
-
-static inline void invept(uint64_t type, uint64_t eptp)
-{
-	struct invalidate_descriptor d = { eptp, 0 };
-	bool failed;
-
-	__asm__ volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(d), "r"(type) : "memory");
-	if (UNLIKELY(failed))
-		vmx_field_panic("INVEPT", (uint32_t)type);
-}
-
-static inline void invvpid_all(void)
-{
-	struct invalidate_descriptor d = { 0, 0 };
-	bool failed;
-
-	__asm__ volatile("invvpid %1, %2"
-		: "=@ccbe"(failed) : "m"(d), "r"((uint64_t)INVVPID_ALL) : "memory");
-	if (UNLIKELY(failed))
-		vmx_field_panic("INVVPID", INVVPID_ALL);
-}
 
 #endif
