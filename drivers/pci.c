@@ -57,6 +57,12 @@
 #define POWER_STATE_MASK  3u
 #define POWER_D3_EXIT_US  10000 /* PCI Power Management 1.2, "State Transition Recovery Time" */
 
+#define CAP_EXPRESS        0x10
+#define EXPRESS_SIZE       0x14
+#define EXPRESS_LINK       0x10 /* control; status in the upper half */
+#define LINK_ASPM_MASK     3u
+#define LINK_CONTROL_MASK  0xffffu
+
 #define MSI_ENABLE         (1u << 16)
 #define MSI_COUNT_MASK     (7u << 20) /* vectors granted; 0 is one */
 #define MSI_64             (1u << 23)
@@ -410,6 +416,17 @@ static unsigned capability_find(const struct pci_function *f, uint8_t id, unsign
 	struct pci_capabilities walk = pci_capabilities(f);
 
 	return pci_capability_next(f, &walk, id, size);
+}
+
+/* PCI Express Base Specification, "Link Control Register". */
+void pci_link_awake(const struct pci_function *f)
+{
+	unsigned at = capability_find(f, CAP_EXPRESS, EXPRESS_SIZE);
+
+	if (!at)
+		return;
+	uint32_t control = pci_read(f, at + EXPRESS_LINK) & LINK_CONTROL_MASK;
+	pci_write(f, at + EXPRESS_LINK, control & ~LINK_ASPM_MASK);
 }
 
 /* ---- message interrupts ----------------------------------------------------------------------- */

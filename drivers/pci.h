@@ -65,6 +65,9 @@ int pci_enable(const struct driver_env *env, const struct pci_function *f);
 int pci_master_on(const struct pci_function *f);
 void pci_master_off(const struct pci_function *f);
 
+/* Forbid the function's PCI Express link to sleep (ASPM). Does nothing where there is no such link. */
+void pci_link_awake(const struct pci_function *f);
+
 /*
  * Where base address register `index` puts its window and how big that is. Decoding is off for the
  * moment of sizing, so that is to be asked before the device runs. Returns 0, ERR_NOENT when there is

@@ -17,17 +17,20 @@
 
 #define RING_SIZE 256
 #define SLOT_SIZE 2048
+#define RX_BATCH  32 /* entries given back to the hardware at once: a register write may be an exit */
 
-/* "Software Reset" takes a microsecond, loading the EEPROM afterwards some milliseconds. */
+/* "Software Reset" takes a microsecond, loading the EEPROM and the PHY's settings up to 25 ms. */
 #define MASTER_DISABLE_LIMIT_US 100000
 #define RESET_LIMIT_US          100000
-#define RESET_SETTLE_US         10000
+#define RESET_SETTLE_US         25000
 #define EEPROM_LIMIT_US         10000
+
+#define TX_IDLE UINT64_MAX
 
 /* What differs between the parts. */
 struct model {
 	uint16_t device_id;
-	bool express;               /* has a master-disable handshake */
+	bool express;               /* on PCI Express; hangs when the link may sleep (82574 errata) */
 	uint8_t eerd_done;          /* bit of EERD that says the word is there */
 	uint8_t eerd_address_shift; /* where EERD takes the word's number */
 	const char *name;
@@ -61,11 +64,14 @@ struct e1000 {
 	uint8_t *registers;
 	struct shared *shared;
 	uint64_t shared_physical;
-	uint16_t rx_next;  /* the entry that is filled next */
-	uint16_t tx_next;  /* the entry that the next frame goes to */
-	uint16_t tx_oldest; /* the first entry that is not known to be sent */
-	uint16_t tx_shown; /* the tail as the device knows it */
-	bool rx_in_pieces; /* the last descriptor did not end its frame */
+	uint16_t rx_next;      /* the entry that is filled next */
+	uint16_t rx_taken;     /* entries emptied and not given back yet */
+	uint16_t tx_next;      /* the entry that the next frame goes to */
+	uint16_t tx_oldest;    /* the first entry that is not known to be sent */
+	uint16_t tx_shown;     /* the tail as the device knows it */
+	uint64_t tx_done;      /* entries known to be sent, ever */
+	uint64_t tx_done_at_tick; /* that, or TX_IDLE when nothing was waiting */
+	bool rx_in_pieces;     /* the last descriptor did not end its frame */
 };
 
 static struct e1000 *from_nic(struct nic *nic)
@@ -133,22 +139,27 @@ static void take_frame(struct e1000 *e, const volatile struct e1000_rx_desc *d, 
 	rx(ctx, e->shared->rx_slot[e->rx_next], length);
 }
 
-/* The tail moves once a call: a register write may be an exit. */
+/* The tail is the last entry that the hardware may fill. */
+static void give_back(struct e1000 *e)
+{
+	e->rx_taken = 0;
+	reg_write(e, E1000_RDT, (e->rx_next + RING_SIZE - 1u) % RING_SIZE);
+	e->nic.counters.notifies++;
+}
+
 static unsigned poll(struct nic *nic, unsigned budget, nic_rx *rx, void *ctx)
 {
 	struct e1000 *e = from_nic(nic);
-	uint16_t last = 0;
 	unsigned n = 0;
 
 	for (; n < budget && rx_ready(e); n++) {
-		last = e->rx_next;
-		take_frame(e, &e->shared->rx_ring[last], rx, ctx);
-		e->shared->rx_ring[last].status = 0;
-		e->rx_next = ring_next(last);
-	}
-	if (n) {
-		reg_write(e, E1000_RDT, last);
-		nic->counters.notifies++;
+		struct e1000_rx_desc *d = &e->shared->rx_ring[e->rx_next];
+
+		take_frame(e, d, rx, ctx);
+		d->status = 0;
+		e->rx_next = ring_next(e->rx_next);
+		if (++e->rx_taken == RX_BATCH)
+			give_back(e);
 	}
 	return n;
 }
@@ -163,6 +174,7 @@ static void reclaim(struct e1000 *e)
 		if (!(__atomic_load_n(&d->status, __ATOMIC_ACQUIRE) & TX_DONE))
 			break;
 		e->tx_oldest = ring_next(e->tx_oldest);
+		e->tx_done++;
 	}
 }
 
@@ -330,6 +342,8 @@ static void start_receive(struct e1000 *e)
 			.address = e->shared_physical + offsetof(struct shared, rx_slot) + i * SLOT_SIZE,
 		};
 	}
+	e->rx_next = e->rx_taken = 0;
+	e->rx_in_pieces = false;
 	set_ring(e, E1000_RDBAL, offsetof(struct shared, rx_ring), sizeof(s->rx_ring));
 	reg_write(e, E1000_RCTL, RCTL_ENABLE | RCTL_BROADCAST | RCTL_STRIP_CRC);
 	reg_write(e, E1000_RDT, RING_SIZE - 1);
@@ -337,29 +351,14 @@ static void start_receive(struct e1000 *e)
 
 static void start_transmit(struct e1000 *e)
 {
+	e->tx_next = e->tx_oldest = e->tx_shown = 0;
+	e->tx_done_at_tick = TX_IDLE;
 	set_ring(e, E1000_TDBAL, offsetof(struct shared, tx_ring), sizeof(e->shared->tx_ring));
 	reg_write(e, E1000_TIPG, TIPG_COPPER);
 	reg_write(e, E1000_TCTL, TCTL_ENABLE | TCTL_PAD | TCTL_COLLISIONS | TCTL_BACKOFF_FULL);
 }
 
-static void tick(struct nic *nic)
-{
-	struct e1000 *e = from_nic(nic);
-
-	nic->link_up = reg_read(e, E1000_STATUS) & STATUS_LINK_UP;
-	nic->counters.rx_errors += reg_read(e, E1000_CRCERRS);
-	nic->counters.rx_missed += reg_read(e, E1000_MPC);
-}
-
-static const struct nic_ops ops = {
-	.send = send,
-	.flush = flush,
-	.poll = poll,
-	.irq_enable = irq_enable,
-	.irq_disable = irq_disable,
-	.tick = tick,
-};
-
+/* From reset to running. Also starts a running device over: what was in its rings is lost. */
 static int start(struct e1000 *e)
 {
 	const uint32_t clear = CTRL_LINK_RESET | CTRL_INVERT_LOS | CTRL_VLAN_MODE | CTRL_PHY_RESET;
@@ -373,15 +372,49 @@ static int start(struct e1000 *e)
 	r = pci_master_on(&e->pci);
 	if (r)
 		return r;
-	take_vector(e);
-	uint32_t ctrl = reg_read(e, E1000_CTRL) & ~clear;
-	reg_write(e, E1000_CTRL, ctrl | CTRL_LINK_UP | CTRL_AUTO_SPEED);
+	reg_write(e, E1000_CTRL,
+		(reg_read(e, E1000_CTRL) & ~clear) | CTRL_LINK_UP | CTRL_AUTO_SPEED);
 	set_filters(e);
 	start_transmit(e);
 	start_receive(e);
-	tick(&e->nic);
 	return 0;
 }
+
+/* Did nothing leave since the last tick, though frames wait and there is a link to send them on? */
+static bool transmit_hangs(struct e1000 *e)
+{
+	uint64_t before = e->tx_done_at_tick;
+
+	reclaim(e);
+	e->tx_done_at_tick = e->tx_done;
+	if (e->tx_oldest == e->tx_shown || !e->nic.link_up)
+		e->tx_done_at_tick = TX_IDLE;
+	return e->tx_done_at_tick == before && before != TX_IDLE;
+}
+
+static void tick(struct nic *nic)
+{
+	struct e1000 *e = from_nic(nic);
+
+	nic->link_up = reg_read(e, E1000_STATUS) & STATUS_LINK_UP;
+	nic->counters.rx_errors += reg_read(e, E1000_CRCERRS);
+	nic->counters.rx_missed += reg_read(e, E1000_MPC);
+	if (!transmit_hangs(e))
+		return;
+	nic->counters.resets++;
+	int r = start(e);
+	driver_log(e->env, DRIVER_WARN, "e1000: %s stopped sending; started over: %s", nic->place,
+		err_str(r));
+}
+
+static const struct nic_ops ops = {
+	.send = send,
+	.flush = flush,
+	.poll = poll,
+	.irq_enable = irq_enable,
+	.irq_disable = irq_disable,
+	.tick = tick,
+};
 
 static const struct model *find_model(const struct pci_function *f)
 {
@@ -422,9 +455,13 @@ int e1000_open(const struct driver_env *env, const struct pci_function *f, struc
 	e->model = model;
 	e->pci = *f;
 	e->registers = registers;
+	if (model->express)
+		pci_link_awake(f);
+	take_vector(e);
 	r = start(e);
 	if (r)
 		goto stop;
+	tick(&e->nic);
 	*nic = &e->nic;
 	return 0;
 stop:

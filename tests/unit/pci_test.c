@@ -455,6 +455,24 @@ TEST(msix_tables_outside_of_their_bar_are_refused)
 	CHECK_EQ(pci_msix_enable(&fake_env, &p, 0xfee01000, 0x51), ERR_UNSUPPORTED);
 }
 
+TEST(a_link_is_kept_awake)
+{
+	struct fake_function *f;
+
+	fake_reset();
+	f = fake_add(0, 1, 0, 0x8086, 0x10d3);
+
+	struct pci_function p = at(f);
+
+	pci_link_awake(&p); /* not PCI Express */
+	fake_capability(f, 0x60, 0x10, 2);
+	f->config[0x70 / 4] = 0x10110043;
+	f->writable[0x70 / 4] = 0xffff;
+	f->clears[0x70 / 4] = 0xc0000000;
+	pci_link_awake(&p);
+	CHECK_EQ(f->config[0x70 / 4], 0x10110040);
+}
+
 /* ---- anything at all -------------------------------------------------------------------------- */
 
 static void scribble(struct fake_function *f, uint64_t *seed)
