@@ -24,8 +24,9 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 	hv/random.c hv/smp.c hv/topology.c hv/tsc_sync.c
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
-DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/e1000/e1000.c \
-	drivers/virtio/device.c drivers/virtio/net.c drivers/virtio/rng.c drivers/virtio/virtqueue.c
+DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/pci_msi.c \
+	drivers/e1000/chip.c drivers/e1000/e1000.c drivers/virtio/device.c drivers/virtio/net.c \
+	drivers/virtio/rng.c drivers/virtio/virtqueue.c
 NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ipv4.c net/net.c \
 	net/ring.c net/siphash.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
@@ -219,7 +220,7 @@ svm_demands_SRC := hv/svm/demands.c lib/fmt.c
 svm_exit_SRC    := hv/svm/state.c hv/svm/svm.c
 
 UNIT_TESTS += pci
-pci_SRC := tests/unit/fake_machine.c drivers/driver.c drivers/pci.c lib/fmt.c
+pci_SRC := tests/unit/fake_machine.c drivers/driver.c drivers/pci.c drivers/pci_msi.c lib/fmt.c
 
 UNIT_TESTS += virtqueue
 virtqueue_SRC := drivers/virtio/virtqueue.c

@@ -1,7 +1,7 @@
 /*
- * What a driver needs of its host, passed in. Drivers include lib/ and drivers/ only; hv/ fills this
- * in once at boot, and a test fills it in with a model of its own. Registers and ports are reached
- * through drivers/io.h.
+ * What a driver needs of its host, passed in. Drivers include lib/ and drivers/ only; hv/ fills
+ * this in once at boot, and a test fills it in with a model of its own. Registers and ports are
+ * reached through drivers/io.h.
  *
  * Drivers are opened and used by one core at a time; only interrupt handlers may run beside them.
  */
@@ -27,9 +27,9 @@ struct driver_env {
 	void *(*map_mmio)(void *ctx, uint64_t physical, uint64_t size);
 
 	/*
-	 * `size` bytes of zeroed memory, page aligned and physically contiguous, for devices to read
-	 * and write; all devices here take 64-bit addresses. Returns NULL when there is none, else
-	 * stores the address that the device uses.
+	 * `size` bytes of zeroed memory, page aligned and physically contiguous, for devices to
+	 * read and write; all devices here take 64-bit addresses. Returns NULL when there is none,
+	 * else stores the address that the device uses.
 	 */
 	void *(*dma_alloc)(void *ctx, size_t size, uint64_t *physical);
 	void (*dma_free)(void *ctx, void *memory, size_t size);

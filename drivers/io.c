@@ -5,7 +5,10 @@ uint8_t mmio_read8(const volatile void *at)
 {
 	uint8_t value;
 
-	__asm__ volatile("movb %1, %0" : "=q"(value) : "m"(*(const volatile uint8_t *)at) : "memory");
+	__asm__ volatile("movb %1, %0"
+			 : "=q"(value)
+			 : "m"(*(const volatile uint8_t *)at)
+			 : "memory");
 	return value;
 }
 
@@ -13,7 +16,10 @@ uint16_t mmio_read16(const volatile void *at)
 {
 	uint16_t value;
 
-	__asm__ volatile("movw %1, %0" : "=r"(value) : "m"(*(const volatile uint16_t *)at) : "memory");
+	__asm__ volatile("movw %1, %0"
+			 : "=r"(value)
+			 : "m"(*(const volatile uint16_t *)at)
+			 : "memory");
 	return value;
 }
 
@@ -21,7 +27,10 @@ uint32_t mmio_read32(const volatile void *at)
 {
 	uint32_t value;
 
-	__asm__ volatile("movl %1, %0" : "=r"(value) : "m"(*(const volatile uint32_t *)at) : "memory");
+	__asm__ volatile("movl %1, %0"
+			 : "=r"(value)
+			 : "m"(*(const volatile uint32_t *)at)
+			 : "memory");
 	return value;
 }
 

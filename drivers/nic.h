@@ -2,7 +2,7 @@
  * A network interface, whatever the chip. The service core owns it and uses it so:
  *
  *	for (;;) {
- *		n = nic_poll(nic, budget, rx, ctx);	each frame goes to rx(), which may nic_send()
+ *		n = nic_poll(nic, budget, rx, ctx);	rx() gets each frame, and may nic_send()
  *		nic_flush(nic);				one notification for the whole burst
  *		once a second: nic_tick(nic);
  *		if (n || other work)
@@ -25,23 +25,23 @@
 #include "lib/base.h"
 
 #define NIC_MAC_SIZE    6
-#define NIC_HEADER_SIZE 14                             /* Ethernet addresses and type */
+#define NIC_HEADER_SIZE 14 /* Ethernet addresses and type */
 #define NIC_MTU         1500
-#define NIC_MTU_MIN     576                            /* what every IPv4 host must take (RFC 791) */
-#define NIC_FRAME_MAX   (NIC_HEADER_SIZE + NIC_MTU)    /* the FCS is the hardware's */
-#define NIC_FRAME_MIN   60                             /* shorter ones are padded with zeros */
+#define NIC_MTU_MIN     576                         /* what every IPv4 host must take (RFC 791) */
+#define NIC_FRAME_MAX   (NIC_HEADER_SIZE + NIC_MTU) /* the FCS is the hardware's */
+#define NIC_FRAME_MIN   60                          /* shorter ones are padded with zeros */
 
 struct nic;
 
 struct nic_counters {
 	uint64_t rx_frames, rx_bytes;
-	uint64_t rx_errors;  /* frames that came damaged, too short or too long */
-	uint64_t rx_missed;  /* frames that found no buffer, where the hardware counts them */
+	uint64_t rx_errors; /* frames that came damaged, too short or too long */
+	uint64_t rx_missed; /* frames that found no buffer, where the hardware counts them */
 	uint64_t tx_frames, tx_bytes;
-	uint64_t tx_full;    /* sends refused because the ring was full */
-	uint64_t notifies;   /* times the device was told of new work: an exit each on a VM */
+	uint64_t tx_full;  /* sends refused because the ring was full */
+	uint64_t notifies; /* times the device was told of new work: an exit each on a VM */
 	uint64_t interrupts;
-	uint64_t resets;     /* times the device had to be started over */
+	uint64_t resets; /* times the device had to be started over */
 };
 
 /* One received frame, without FCS. It is overwritten when the function returns. */
@@ -62,8 +62,8 @@ struct nic {
 	char place[8];      /* on the PCI bus, "00:02.0" */
 	uint8_t mac[NIC_MAC_SIZE];
 	uint16_t mtu;
-	bool needs_poll;    /* no interrupt: the owner must look by timer */
-	bool link_up;       /* as of the last tick */
+	bool needs_poll; /* no interrupt: the owner must look by timer */
+	bool link_up;    /* as of the last tick */
 	struct nic_counters counters;
 };
 
@@ -99,8 +99,8 @@ static inline unsigned nic_poll(struct nic *nic, unsigned budget, nic_rx *rx, vo
 }
 
 /*
- * Ask for an interrupt on the next frame, then look again: true means that frames are waiting and no
- * interrupt may come for them. One interrupt comes at most; it switches interrupts off again.
+ * Ask for an interrupt on the next frame, then look again: true means that frames are waiting and
+ * no interrupt may come for them. One interrupt comes at most; it switches interrupts off again.
  */
 static inline bool nic_irq_enable(struct nic *nic)
 {
@@ -112,18 +112,18 @@ static inline void nic_irq_disable(struct nic *nic)
 	nic->ops->irq_disable(nic);
 }
 
-/* About once a second: looks at the link, collects counters, starts a device over that broke down. */
+/* About once a second: look at the link, collect counters, start a broken device over. */
 static inline void nic_tick(struct nic *nic)
 {
 	nic->ops->tick(nic);
 }
 
-/* ---- for the drivers -------------------------------------------------------------------------- */
+/* ---- for the drivers ------------------------------------------------------------------------- */
 
 /* Is this the address of one station, and not of a group, nor all zeros? */
 bool nic_mac_is_usable(const uint8_t mac[NIC_MAC_SIZE]);
 
-/* 0, ERR_INVALID when shorter than an Ethernet header, ERR_TOOBIG when longer than the MTU allows. */
+/* 0, ERR_INVALID when shorter than an Ethernet header, ERR_TOOBIG when longer than the MTU. */
 int nic_check_length(const struct nic *nic, size_t length);
 
 /*

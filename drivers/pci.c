@@ -1,4 +1,4 @@
-/* PCI enumeration, address registers, capabilities and message interrupts; see pci.h. */
+/* PCI enumeration, bus mastering, address registers and capabilities; see pci.h. */
 #include "drivers/pci.h"
 
 #include "drivers/io.h"
@@ -47,43 +47,20 @@
 #define BAR_IO_MASK   (~3u)
 #define BAR_MEM_MASK  (~15u)
 
-#define CONFIG_SIZE      256
 #define CAPABILITY_FIRST 0x40
 #define CAPABILITY_MAX   48 /* 192 bytes hold no more of the smallest */
 
-#define CAP_POWER         0x01
-#define POWER_SIZE        8
-#define POWER_STATUS      4
-#define POWER_STATE_MASK  3u
-#define POWER_D3_EXIT_US  10000 /* PCI Power Management 1.2, "State Transition Recovery Time" */
+#define CAP_POWER        0x01
+#define POWER_SIZE       8
+#define POWER_STATUS     4
+#define POWER_STATE_MASK 3u
+#define POWER_D3_EXIT_US 10000 /* PCI Power Management 1.2, "State Transition Recovery Time" */
 
-#define CAP_EXPRESS        0x10
-#define EXPRESS_SIZE       0x14
-#define EXPRESS_LINK       0x10 /* control; status in the upper half */
-#define LINK_ASPM_MASK     3u
-#define LINK_CONTROL_MASK  0xffffu
-
-#define MSI_ENABLE         (1u << 16)
-#define MSI_COUNT_MASK     (7u << 20) /* vectors granted; 0 is one */
-#define MSI_64             (1u << 23)
-#define MSI_SIZE_MIN       12
-#define MSI_ADDRESS        4
-#define MSI_ADDRESS_HIGH   8
-#define MSI_DATA_32        8
-#define MSI_DATA_64        12
-#define MSI_MASK_CAPABLE   (1u << 24)
-#define MSI_DATA_LIMIT     0xffffu
-
-#define MSIX_ENABLE        (1u << 31)
-#define MSIX_FUNCTION_MASK (1u << 30)
-#define MSIX_LAST(control) ((control) >> 16 & 0x7ff)
-#define MSIX_SIZE          12
-#define MSIX_TABLE         4
-#define MSIX_BIR_MASK      7u
-#define MSIX_ENTRY_SIZE    16
-#define MSIX_ENTRY_DATA    8
-#define MSIX_ENTRY_CONTROL 12
-#define MSIX_ENTRY_MASKED  1u
+#define CAP_EXPRESS       0x10
+#define EXPRESS_SIZE      0x14
+#define EXPRESS_LINK      0x10 /* control; status in the upper half */
+#define LINK_ASPM_MASK    3u
+#define LINK_CONTROL_MASK 0xffffu
 
 void pci_place(const struct pci_function *f, char place[PCI_PLACE_SIZE])
 {
@@ -109,7 +86,7 @@ void pci_write(const struct pci_function *f, unsigned offset, uint32_t value)
 	port_out32(CONFIG_DATA, value);
 }
 
-/* ---- enumeration ------------------------------------------------------------------------------ */
+/* ---- enumeration ----------------------------------------------------------------------------- */
 
 /* Fill in `f` from its header; false when nothing answers at its place. */
 static bool identify(struct pci_function *f, bool *multifunction)
@@ -152,8 +129,8 @@ static int walk_device(uint8_t bus, uint8_t device,
 }
 
 /*
- * Every bus number is tried, rather than the bridges followed: a server has several root buses, which
- * only ACPI would name, and wrong bus numbers in a bridge can't send us round in a circle.
+ * Every bus number is tried, rather than the bridges followed: a server has several root buses,
+ * which only ACPI would name, and wrong bus numbers in a bridge can't send us round in a circle.
  */
 int pci_walk(int (*visit)(void *ctx, const struct pci_function *f), void *ctx)
 {
@@ -168,7 +145,7 @@ int pci_walk(int (*visit)(void *ctx, const struct pci_function *f), void *ctx)
 	return 0;
 }
 
-/* ---- command register, power, bus mastering --------------------------------------------------- */
+/* ---- command register, power, bus mastering -------------------------------------------------- */
 
 static uint32_t command_read(const struct pci_function *f)
 {
@@ -204,8 +181,8 @@ static int quiesce_function(void *ctx, const struct pci_function *f)
 		char place[PCI_PLACE_SIZE];
 
 		pci_place(f, place);
-		driver_log(q->env, DRIVER_WARN, "pci: %s (%04x:%04x) goes on mastering the bus", place,
-			f->vendor_id, f->device_id);
+		driver_log(q->env, DRIVER_WARN, "pci: %s (%04x:%04x) goes on mastering the bus",
+			place, f->vendor_id, f->device_id);
 		return 0;
 	}
 	q->stopped++;
@@ -225,8 +202,7 @@ void pci_quiesce(const struct driver_env *env)
 
 static int power_on(const struct driver_env *env, const struct pci_function *f)
 {
-	struct pci_capabilities walk = pci_capabilities(f);
-	unsigned at = pci_capability_next(f, &walk, CAP_POWER, POWER_SIZE);
+	unsigned at = pci_capability_find(f, CAP_POWER, POWER_SIZE);
 
 	if (!at)
 		return 0;
@@ -287,7 +263,7 @@ void pci_master_off(const struct pci_function *f)
 	pci_write(f, REG_COMMAND, command_read(f) & ~COMMAND_MASTER);
 }
 
-/* ---- base address registers ------------------------------------------------------------------- */
+/* ---- base address registers ------------------------------------------------------------------ */
 
 static unsigned bar_offset(unsigned index)
 {
@@ -381,7 +357,7 @@ void *pci_map_bar(const struct driver_env *env, const struct pci_function *f, un
 	return env->map_mmio(env->ctx, bar.base + offset, size);
 }
 
-/* ---- capabilities ----------------------------------------------------------------------------- */
+/* ---- capabilities ---------------------------------------------------------------------------- */
 
 struct pci_capabilities pci_capabilities(const struct pci_function *f)
 {
@@ -392,8 +368,8 @@ struct pci_capabilities pci_capabilities(const struct pci_function *f)
 	return walk;
 }
 
-unsigned pci_capability_next(const struct pci_function *f, struct pci_capabilities *walk, uint8_t id,
-	unsigned size)
+unsigned pci_capability_next(
+	const struct pci_function *f, struct pci_capabilities *walk, uint8_t id, unsigned size)
 {
 	while (walk->left) {
 		unsigned at = walk->next & 0xfc; /* the low bits are reserved */
@@ -405,13 +381,13 @@ unsigned pci_capability_next(const struct pci_function *f, struct pci_capabiliti
 
 		walk->left--;
 		walk->next = (uint8_t)(head >> 8);
-		if ((uint8_t)head == id && at + size <= CONFIG_SIZE)
+		if ((uint8_t)head == id && at + size <= PCI_CONFIG_SIZE)
 			return at;
 	}
 	return 0;
 }
 
-static unsigned capability_find(const struct pci_function *f, uint8_t id, unsigned size)
+unsigned pci_capability_find(const struct pci_function *f, uint8_t id, unsigned size)
 {
 	struct pci_capabilities walk = pci_capabilities(f);
 
@@ -421,68 +397,10 @@ static unsigned capability_find(const struct pci_function *f, uint8_t id, unsign
 /* PCI Express Base Specification, "Link Control Register". */
 void pci_link_awake(const struct pci_function *f)
 {
-	unsigned at = capability_find(f, CAP_EXPRESS, EXPRESS_SIZE);
+	unsigned at = pci_capability_find(f, CAP_EXPRESS, EXPRESS_SIZE);
 
 	if (!at)
 		return;
 	uint32_t control = pci_read(f, at + EXPRESS_LINK) & LINK_CONTROL_MASK;
 	pci_write(f, at + EXPRESS_LINK, control & ~LINK_ASPM_MASK);
-}
-
-/* ---- message interrupts ----------------------------------------------------------------------- */
-
-/* PCI Local Bus 3.0, "MSI Capability Structure": 10 to 24 bytes, by two bits of the control word. */
-int pci_msi_enable(const struct pci_function *f, uint64_t address, uint32_t data)
-{
-	unsigned at = capability_find(f, PCI_CAP_MSI, MSI_SIZE_MIN);
-
-	if (!at)
-		return ERR_UNSUPPORTED;
-
-	uint32_t control = pci_read(f, at);
-	bool wide = control & MSI_64;
-	unsigned data_at = at + (wide ? MSI_DATA_64 : MSI_DATA_32);
-
-	if (data > MSI_DATA_LIMIT || (!wide && address >> 32))
-		return ERR_UNSUPPORTED;
-	if (data_at + (control & MSI_MASK_CAPABLE ? 8 : 4) > CONFIG_SIZE)
-		return ERR_INVALID;
-	control &= ~(MSI_ENABLE | MSI_COUNT_MASK);
-	pci_write(f, at, control);
-	pci_write(f, at + MSI_ADDRESS, (uint32_t)address);
-	if (wide)
-		pci_write(f, at + MSI_ADDRESS_HIGH, (uint32_t)(address >> 32));
-	pci_write(f, data_at, data);
-	if (control & MSI_MASK_CAPABLE)
-		pci_write(f, data_at + 4, 0);
-	pci_write(f, at, control | MSI_ENABLE);
-	return 0;
-}
-
-/* PCI Local Bus 3.0, "MSI-X Capability and Table Structures". */
-int pci_msix_enable(const struct driver_env *env, const struct pci_function *f, uint64_t address,
-	uint32_t data)
-{
-	unsigned at = capability_find(f, PCI_CAP_MSIX, MSIX_SIZE);
-
-	if (!at)
-		return ERR_UNSUPPORTED;
-
-	uint32_t control = pci_read(f, at) | MSIX_ENABLE | MSIX_FUNCTION_MASK;
-	uint32_t where = pci_read(f, at + MSIX_TABLE);
-	unsigned count = MSIX_LAST(control) + 1;
-	uint8_t *table = pci_map_bar(env, f, where & MSIX_BIR_MASK, where & ~MSIX_BIR_MASK,
-		(uint64_t)count * MSIX_ENTRY_SIZE);
-
-	if (!table)
-		return ERR_INVALID;
-	pci_write(f, at, control);
-	for (unsigned i = 0; i < count; i++)
-		mmio_write32(table + i * MSIX_ENTRY_SIZE + MSIX_ENTRY_CONTROL, MSIX_ENTRY_MASKED);
-	mmio_write32(table, (uint32_t)address);
-	mmio_write32(table + 4, (uint32_t)(address >> 32));
-	mmio_write32(table + MSIX_ENTRY_DATA, data);
-	mmio_write32(table + MSIX_ENTRY_CONTROL, 0);
-	pci_write(f, at, control & ~MSIX_FUNCTION_MASK);
-	return 0;
 }

@@ -2,8 +2,9 @@
  * PCI configuration space of segment 0 by the ports 0xCF8 and 0xCFC, at boot and by one core only:
  * the port pair has no lock. Whatever a function claims about itself is checked before it is used.
  *
- * Sources: PCI Local Bus Specification 3.0, "Configuration Space" and "Message Signaled Interrupts";
- * PCI Bus Power Management Interface Specification 1.2; PCI-to-PCI Bridge Architecture 1.2.
+ * Sources: PCI Local Bus Specification 3.0, "Configuration Space" and "Message Signaled
+ * Interrupts"; PCI Bus Power Management Interface Specification 1.2; PCI-to-PCI Bridge
+ * Architecture 1.2.
  */
 #ifndef DRIVERS_PCI_H
 #define DRIVERS_PCI_H
@@ -11,9 +12,8 @@
 #include "drivers/driver.h"
 #include "lib/base.h"
 
-#define PCI_CAP_MSI    0x05
-#define PCI_CAP_VENDOR 0x09
-#define PCI_CAP_MSIX   0x11
+#define PCI_CONFIG_SIZE 256
+#define PCI_CAP_VENDOR  0x09
 
 struct pci_function {
 	uint8_t bus, device, function;
@@ -41,14 +41,14 @@ int pci_walk(int (*visit)(void *ctx, const struct pci_function *f), void *ctx);
 
 void pci_place(const struct pci_function *f, char place[PCI_PLACE_SIZE]);
 
-/* Configuration registers; `offset` is a multiple of 4 below 256. */
+/* Configuration registers; `offset` is a multiple of 4 below PCI_CONFIG_SIZE. */
 uint32_t pci_read(const struct pci_function *f, unsigned offset);
 void pci_write(const struct pci_function *f, unsigned offset, uint32_t value);
 
 /*
- * Switch bus mastering off on every function of the machine, and on every bridge: what firmware left
- * running (network boot, USB, graphics) must not write into memory that is ours now. What we drive
- * gets it back by pci_master_on(), after its driver has reset it.
+ * Switch bus mastering off on every function of the machine, and on every bridge: what firmware
+ * left running (network boot, USB, graphics) must not write into memory that is ours now. What we
+ * drive gets it back by pci_master_on(), after its driver has reset it.
  */
 void pci_quiesce(const struct driver_env *env);
 
@@ -65,13 +65,13 @@ int pci_enable(const struct driver_env *env, const struct pci_function *f);
 int pci_master_on(const struct pci_function *f);
 void pci_master_off(const struct pci_function *f);
 
-/* Forbid the function's PCI Express link to sleep (ASPM). Does nothing where there is no such link. */
+/* Keep the function's PCI Express link, if it has one, from going to sleep (ASPM). */
 void pci_link_awake(const struct pci_function *f);
 
 /*
  * Where base address register `index` puts its window and how big that is. Decoding is off for the
- * moment of sizing, so that is to be asked before the device runs. Returns 0, ERR_NOENT when there is
- * no such register or firmware gave it no address, ERR_INVALID when it contradicts itself.
+ * moment of sizing, so that is to be asked before the device runs. Returns 0, ERR_NOENT when there
+ * is no such register or firmware gave it no address, ERR_INVALID when it contradicts itself.
  */
 int pci_bar(const struct pci_function *f, unsigned index, struct pci_bar *bar);
 
@@ -88,15 +88,18 @@ struct pci_capabilities {
 struct pci_capabilities pci_capabilities(const struct pci_function *f);
 
 /* The offset of the next capability with this id that has room for `size` bytes, 0 for none. */
-unsigned pci_capability_next(const struct pci_function *f, struct pci_capabilities *walk, uint8_t id,
-	unsigned size);
+unsigned pci_capability_next(
+	const struct pci_function *f, struct pci_capabilities *walk, uint8_t id, unsigned size);
+
+/* The first of these. */
+unsigned pci_capability_find(const struct pci_function *f, uint8_t id, unsigned size);
 
 /* Route the function's one interrupt by MSI. ERR_UNSUPPORTED when it has none. */
 int pci_msi_enable(const struct pci_function *f, uint64_t address, uint32_t data);
 
 /*
- * Switch MSI-X on with entry 0 carrying this message and all others masked. ERR_UNSUPPORTED when the
- * function has none, ERR_INVALID when its table lies outside its BAR.
+ * Switch MSI-X on with entry 0 carrying this message and all others masked. ERR_UNSUPPORTED when
+ * the function has none, ERR_INVALID when its table lies outside its BAR.
  */
 int pci_msix_enable(const struct driver_env *env, const struct pci_function *f, uint64_t address,
 	uint32_t data);

@@ -63,10 +63,10 @@ enum e1000_reg {
 #define RCTL_BROADCAST (1u << 15)
 #define RCTL_STRIP_CRC (1u << 26) /* buffers of 2048 bytes, frames of up to 1522: both 0 */
 
-#define TCTL_ENABLE          (1u << 1)
-#define TCTL_PAD             (1u << 3)
-#define TCTL_COLLISIONS      (0x0fu << 4)
-#define TCTL_BACKOFF_FULL    (0x40u << 12)
+#define TCTL_ENABLE       (1u << 1)
+#define TCTL_PAD          (1u << 3)
+#define TCTL_COLLISIONS   (0x0fu << 4)
+#define TCTL_BACKOFF_FULL (0x40u << 12)
 
 #define TIPG_COPPER (10u | 8u << 10 | 6u << 20) /* "Transmit IPG Register" for copper */
 
@@ -94,10 +94,11 @@ struct e1000_tx_desc {
 _Static_assert(sizeof(struct e1000_rx_desc) == 16, "\"Receive Descriptor Format\"");
 _Static_assert(offsetof(struct e1000_rx_desc, status) == 12, "\"Receive Descriptor Format\"");
 _Static_assert(sizeof(struct e1000_tx_desc) == 16, "\"Legacy Transmit Descriptor Format\"");
-_Static_assert(offsetof(struct e1000_tx_desc, status) == 12, "\"Legacy Transmit Descriptor Format\"");
+_Static_assert(
+	offsetof(struct e1000_tx_desc, status) == 12, "\"Legacy Transmit Descriptor Format\"");
 
-#define RX_DONE   (1u << 0)
-#define RX_END    (1u << 1) /* the frame's last descriptor */
+#define RX_DONE (1u << 0)
+#define RX_END  (1u << 1) /* the frame's last descriptor */
 
 #define TX_END    (1u << 0) /* command: the frame's last descriptor */
 #define TX_FCS    (1u << 1) /* command: append the checksum */

@@ -13,8 +13,8 @@
 
 /* "Virtio Structure PCI Capabilities": the capability, with offsets from its start. */
 #define CAP_SIZE       16
-#define CAP_TYPE       3  /* a byte, in the dword at 0 */
-#define CAP_BAR        4  /* a byte, in the dword at 4 */
+#define CAP_TYPE       3 /* a byte, in the dword at 0 */
+#define CAP_BAR        4 /* a byte, in the dword at 4 */
 #define CAP_OFFSET     8
 #define CAP_LENGTH     12
 #define CAP_MULTIPLIER 16 /* of the notification capability only, which is 20 bytes */
@@ -53,10 +53,10 @@ enum common {
 #define NO_VECTOR 0xffff
 
 /* A reset waits for requests that the device has begun. */
-#define RESET_LIMIT_US    1000000
-#define CONFIG_RETRIES    8
-#define NOTIFY_MAP_MAX    (1u << 20)
-#define CONFIG_MAP_MAX    PAGE_SIZE
+#define RESET_LIMIT_US 1000000
+#define CONFIG_RETRIES 8
+#define NOTIFY_MAP_MAX (1u << 20)
+#define CONFIG_MAP_MAX PAGE_SIZE
 
 bool virtio_is(const struct pci_function *f, uint16_t type)
 {
@@ -67,7 +67,7 @@ bool virtio_is(const struct pci_function *f, uint16_t type)
 	       (type == TYPE_ENTROPY && f->device_id == DEVICE_ID_ENTROPY_OLD);
 }
 
-/* ---- finding the structures ------------------------------------------------------------------- */
+/* ---- finding the structures ------------------------------------------------------------------ */
 
 /* One capability's claim. */
 struct window {
@@ -81,11 +81,11 @@ static void *map_window(struct virtio_device *d, const struct window *w, uint32_
 }
 
 /*
- * "A device can have more than one structure of any type, in the order of its preference": the first
- * that can be used is taken, so one in I/O space or outside of its BAR is passed over.
+ * "A device can have more than one structure of any type, in the order of its preference": the
+ * first that can be used is taken, so one in I/O space or outside of its BAR is passed over.
  */
-static void take_structure(struct virtio_device *d, uint8_t type, const struct window *w,
-	uint32_t multiplier)
+static void take_structure(
+	struct virtio_device *d, uint8_t type, const struct window *w, uint32_t multiplier)
 {
 	switch (type) {
 	case STRUCT_COMMON:
@@ -153,7 +153,7 @@ void virtio_take_vector(struct virtio_device *d, driver_irq_handler *handler, vo
 	d->has_vector = pci_msix_enable(d->env, &d->pci, address, data) == 0;
 }
 
-/* ---- status and features ---------------------------------------------------------------------- */
+/* ---- status and features --------------------------------------------------------------------- */
 
 static uint8_t status_read(const struct virtio_device *d)
 {
@@ -240,7 +240,7 @@ void virtio_stop(struct virtio_device *d)
 	pci_master_off(&d->pci);
 }
 
-/* ---- queues ----------------------------------------------------------------------------------- */
+/* ---- queues ---------------------------------------------------------------------------------- */
 
 static void write_address(struct virtio_device *d, enum common at, uint64_t address)
 {
@@ -261,7 +261,8 @@ static uint16_t choose_size(uint16_t offered, uint16_t most)
 /* "Notification structure layout": where to write for the selected queue; NULL when outside. */
 static uint8_t *notify_address(struct virtio_device *d)
 {
-	uint64_t offset = (uint64_t)mmio_read16(d->common + QUEUE_NOTIFY_OFF) * d->notify_multiplier;
+	uint64_t offset =
+		(uint64_t)mmio_read16(d->common + QUEUE_NOTIFY_OFF) * d->notify_multiplier;
 
 	if (offset + sizeof(uint16_t) > d->notify_size)
 		return NULL;
@@ -291,7 +292,7 @@ int virtio_queue(struct virtio_device *d, struct virtio_queue *q, uint16_t index
 	write_address(d, QUEUE_DESC, physical);
 	write_address(d, QUEUE_DRIVER, physical + VIRTQ_AVAIL_OFFSET(size));
 	write_address(d, QUEUE_DEVICE, physical + VIRTQ_USED_OFFSET(size));
-	/* "MSI-X Vector Configuration": it reads as NO_VECTOR when the device has no room for it. */
+	/* "MSI-X Vector Configuration": reads as NO_VECTOR when the device has no room. */
 	mmio_write16(d->common + QUEUE_MSIX_VECTOR, vector);
 	if (mmio_read16(d->common + QUEUE_MSIX_VECTOR) != vector)
 		d->has_vector = false;
@@ -307,7 +308,7 @@ bool virtio_kick(struct virtio_queue *q)
 	return true;
 }
 
-/* ---- device configuration --------------------------------------------------------------------- */
+/* ---- device configuration -------------------------------------------------------------------- */
 
 static void read_fields(const uint8_t *at, unsigned width, unsigned count, uint8_t *out)
 {
@@ -321,8 +322,8 @@ static void read_fields(const uint8_t *at, unsigned width, unsigned count, uint8
 }
 
 /* "Driver Requirements: Device Configuration Space": read again when the generation moved. */
-int virtio_config(const struct virtio_device *d, uint32_t offset, unsigned width, unsigned count,
-	void *out)
+int virtio_config(
+	const struct virtio_device *d, uint32_t offset, unsigned width, unsigned count, void *out)
 {
 	if (!d->config || offset + width * count > d->config_size)
 		return ERR_RANGE;

@@ -50,21 +50,23 @@ bool virtio_is(const struct pci_function *f, uint16_t type);
  * Enable the function, find its structures and map them. Returns 0, ERR_UNSUPPORTED when it has not
  * all of them (a legacy device), ERR_IO when it can't be enabled.
  */
-int virtio_open(struct virtio_device *d, const struct driver_env *env, const struct pci_function *f);
+int virtio_open(
+	struct virtio_device *d, const struct driver_env *env, const struct pci_function *f);
 
 /* Send queue interrupts to `handler`. Without a vector or MSI-X the device must be polled. */
 void virtio_take_vector(struct virtio_device *d, driver_irq_handler *handler, void *arg);
 
 /*
- * Reset, let the device master the bus, and agree on all of `required` and what is offered of `optional`. Returns 0, ERR_IO when the
- * device does not finish its reset, or ERR_UNSUPPORTED when it lacks a feature or refuses the choice.
+ * Reset, let the device master the bus, and agree on all of `required` and what is offered of
+ * `optional`. Returns 0, ERR_IO when the device does not finish its reset, or ERR_UNSUPPORTED when
+ * it lacks a feature or refuses the choice.
  */
 int virtio_begin(struct virtio_device *d, uint64_t required, uint64_t optional);
 
 /*
- * Set up queue `index` in DMA memory of VIRTQ_MEMORY_SIZE(size_max) bytes, with interrupts (still off
- * in the ring) when the device has a vector and `interrupts` is set. Returns 0, ERR_UNSUPPORTED when
- * the device has no such queue, ERR_IO when it contradicts itself.
+ * Set up queue `index` in DMA memory of VIRTQ_MEMORY_SIZE(size_max) bytes, with interrupts (still
+ * off in the ring) when the device has a vector and `interrupts` is set. Returns 0, ERR_UNSUPPORTED
+ * when the device has no such queue, ERR_IO when it contradicts itself.
  */
 int virtio_queue(struct virtio_device *d, struct virtio_queue *q, uint16_t index, uint16_t size_max,
 	void *memory, uint64_t physical, bool interrupts);
@@ -77,14 +79,15 @@ bool virtio_needs_reset(const struct virtio_device *d);
 /* Stop the device: no access to memory of ours after this. It may be begun again. */
 void virtio_stop(struct virtio_device *d);
 
-/* Publish, and notify the device if it wants. Returns true when it was notified: an exit on a VM. */
+/* Publish, and notify the device if it wants. True when it was notified: an exit on a VM. */
 bool virtio_kick(struct virtio_queue *q);
 
 /*
  * Read `count` fields of `width` (1, 2 or 4) bytes of the device's configuration into `out`, all of
- * one generation. Returns 0, ERR_RANGE when it has no such fields, ERR_IO when it never holds still.
+ * one generation. Returns 0, ERR_RANGE when it has no such fields, ERR_IO when it never holds
+ * still.
  */
-int virtio_config(const struct virtio_device *d, uint32_t offset, unsigned width, unsigned count,
-	void *out);
+int virtio_config(
+	const struct virtio_device *d, uint32_t offset, unsigned width, unsigned count, void *out);
 
 #endif

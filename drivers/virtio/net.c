@@ -1,7 +1,7 @@
 /*
  * virtio-net (virtio 1.2, "Network Device"). Every buffer is one slot of DMA memory that holds the
- * virtio header and one frame; the slot of a buffer is its id. Received frames are handed over where
- * they lie; frames to send are copied into their slot.
+ * virtio header and one frame; the slot of a buffer is its id. Received frames are handed over
+ * where they lie; frames to send are copied into their slot.
  *
  * Interrupts are asked for on the receive queue alone. Sent buffers are taken back when there is no
  * free one left, so a sent frame costs no interrupt and a burst of them one notification.
@@ -36,7 +36,8 @@ struct virtio_net_header {
 };
 
 _Static_assert(sizeof(struct virtio_net_header) == 12, "virtio 1.2, \"Device Operation\"");
-_Static_assert(sizeof(struct virtio_net_header) + NIC_FRAME_MAX <= SLOT_SIZE, "a slot holds a frame");
+_Static_assert(
+	sizeof(struct virtio_net_header) + NIC_FRAME_MAX <= SLOT_SIZE, "a slot holds a frame");
 
 /* All memory that the device sees, in one piece. */
 struct shared {
@@ -59,12 +60,12 @@ static struct virtio_net *from_nic(struct nic *nic)
 	return CONTAINER_OF(nic, struct virtio_net, nic);
 }
 
-/* ---- receive ---------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
 static void post_rx(struct virtio_net *net, uint16_t id)
 {
-	uint64_t physical = net->shared_physical + offsetof(struct shared, rx_slot) +
-			    (uint64_t)id * SLOT_SIZE;
+	uint64_t physical =
+		net->shared_physical + offsetof(struct shared, rx_slot) + (uint64_t)id * SLOT_SIZE;
 
 	virtq_post(&net->rx.ring, id, physical, SLOT_SIZE, true);
 }
@@ -106,7 +107,7 @@ static unsigned poll(struct nic *nic, unsigned budget, nic_rx *rx, void *ctx)
 	return n;
 }
 
-/* ---- transmit --------------------------------------------------------------------------------- */
+/* ---- transmit -------------------------------------------------------------------------------- */
 
 static void reclaim(struct virtio_net *net)
 {
@@ -157,7 +158,7 @@ static void flush(struct nic *nic)
 	kick(net, &net->tx);
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 static void on_interrupt(void *arg)
 {
@@ -182,7 +183,7 @@ static void irq_disable(struct nic *nic)
 	virtq_interrupts(&from_nic(nic)->rx.ring, false);
 }
 
-/* ---- starting, and starting over -------------------------------------------------------------- */
+/* ---- starting, and starting over ------------------------------------------------------------- */
 
 static int read_identity(struct virtio_net *net)
 {
@@ -213,11 +214,13 @@ static int start_queues(struct virtio_net *net)
 	struct shared *s = net->shared;
 	uint64_t rx_ring = net->shared_physical + offsetof(struct shared, rx_ring);
 	uint64_t tx_ring = net->shared_physical + offsetof(struct shared, tx_ring);
-	int r = virtio_queue(&net->device, &net->rx, QUEUE_RX, RING_SIZE, s->rx_ring, rx_ring, true);
+	int r = virtio_queue(
+		&net->device, &net->rx, QUEUE_RX, RING_SIZE, s->rx_ring, rx_ring, true);
 
 	if (r)
 		return r;
-	return virtio_queue(&net->device, &net->tx, QUEUE_TX, RING_SIZE, s->tx_ring, tx_ring, false);
+	return virtio_queue(
+		&net->device, &net->tx, QUEUE_TX, RING_SIZE, s->tx_ring, tx_ring, false);
 }
 
 /* From reset to running. Also starts a running device over: what was in its rings is lost. */

@@ -6,8 +6,8 @@
 
 /*
  * Ask the machine's first entropy device for `size` bytes, at most a page, and switch it off again.
- * Waits at most a second. Returns how many bytes came, 0 where there is no such device: they are the
- * host's, to be mixed with other sources and not trusted alone.
+ * Waits at most a second. Returns how many bytes came, 0 where there is no such device: they are
+ * the host's, to be mixed with other sources and not trusted alone.
  */
 size_t virtio_rng_read(const struct driver_env *env, void *buf, size_t size);
 

@@ -35,7 +35,8 @@ void virtq_release(struct virtq *q, uint16_t id)
 	q->free[q->free_count++] = id;
 }
 
-void virtq_post(struct virtq *q, uint16_t id, uint64_t physical, uint32_t length, bool device_writes)
+void virtq_post(
+	struct virtq *q, uint16_t id, uint64_t physical, uint32_t length, bool device_writes)
 {
 	q->desc[id] = (struct virtq_desc){
 		.address = physical,
@@ -76,7 +77,8 @@ int virtq_pop(struct virtq *q, uint16_t *id, uint32_t *length)
 	if (q->broken)
 		return ERR_IO;
 
-	uint16_t ready = (uint16_t)(__atomic_load_n(&q->used->index, __ATOMIC_ACQUIRE) - q->used_next);
+	uint16_t ready =
+		(uint16_t)(__atomic_load_n(&q->used->index, __ATOMIC_ACQUIRE) - q->used_next);
 
 	if (!ready)
 		return 0;

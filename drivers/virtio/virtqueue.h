@@ -2,9 +2,9 @@
  * The driver's side of one split virtqueue (virtio 1.2, "Split Virtqueues"). Pure: it touches only
  * the memory that it is given and knows no transport.
  *
- * Each buffer is one descriptor, named by its id, so there are no chains and the owner can tie an id
- * to a slot of its own. An id is free, then taken, then in flight once posted, and taken again when
- * popped.
+ * Each buffer is one descriptor, named by its id, so there are no chains and the owner can tie an
+ * id to a slot of its own. An id is free, then taken, then in flight once posted, and taken again
+ * when popped.
  *
  * Everything the ring must remember is kept outside of the shared memory, and all that the device
  * writes is checked: one lie and the queue is broken, until its device is reset.
@@ -42,7 +42,8 @@ struct virtq_used {
 };
 
 _Static_assert(sizeof(struct virtq_desc) == 16, "virtio 1.2, \"The Virtqueue Descriptor Table\"");
-_Static_assert(offsetof(struct virtq_avail, ring) == 4, "virtio 1.2, \"The Virtqueue Available Ring\"");
+_Static_assert(
+	offsetof(struct virtq_avail, ring) == 4, "virtio 1.2, \"The Virtqueue Available Ring\"");
 _Static_assert(sizeof(struct virtq_used_element) == 8, "virtio 1.2, \"The Virtqueue Used Ring\"");
 _Static_assert(offsetof(struct virtq_used, ring) == 4, "virtio 1.2, \"The Virtqueue Used Ring\"");
 
@@ -57,10 +58,10 @@ struct virtq {
 	struct virtq_desc *desc;
 	struct virtq_avail *avail;
 	struct virtq_used *used;
-	uint16_t size;          /* a power of two, at most VIRTQ_SIZE_MAX */
-	uint16_t avail_next;    /* index that the next post fills */
-	uint16_t avail_shown;   /* index that the device was last shown */
-	uint16_t used_next;     /* index that the next pop looks at */
+	uint16_t size;        /* a power of two, at most VIRTQ_SIZE_MAX */
+	uint16_t avail_next;  /* index that the next post fills */
+	uint16_t avail_shown; /* index that the device was last shown */
+	uint16_t used_next;   /* index that the next pop looks at */
 	uint16_t in_flight;
 	uint16_t free_count;
 	bool broken;
@@ -70,8 +71,8 @@ struct virtq {
 };
 
 /*
- * Where the two rings lie behind the descriptors, and the bytes of DMA memory for all. The two bytes
- * that VIRTIO_F_EVENT_IDX would use at the end of each ring are there, used or not.
+ * Where the two rings lie behind the descriptors, and the bytes of DMA memory for all. The two
+ * bytes that VIRTIO_F_EVENT_IDX would use at the end of each ring are there, used or not.
  */
 #define VIRTQ_AVAIL_OFFSET(size) ((size) * sizeof(struct virtq_desc))
 #define VIRTQ_AVAIL_SIZE(size)   (sizeof(struct virtq_avail) + (size) * sizeof(uint16_t) + 2)
@@ -90,9 +91,10 @@ int virtq_take(struct virtq *q, uint16_t *id);
 void virtq_release(struct virtq *q, uint16_t id);
 
 /* Fill the next available entry with a taken id. The device sees it after virtq_publish(). */
-void virtq_post(struct virtq *q, uint16_t id, uint64_t physical, uint32_t length, bool device_writes);
+void virtq_post(
+	struct virtq *q, uint16_t id, uint64_t physical, uint32_t length, bool device_writes);
 
-/* Show the device all that was posted. True when there was something and it wants a notification. */
+/* Show the device all that was posted. True when there was some and it wants to be notified. */
 bool virtq_publish(struct virtq *q);
 
 /*

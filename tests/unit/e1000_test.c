@@ -83,7 +83,7 @@ static uint32_t reg(uint32_t offset)
 	return dev.reg[offset / 4];
 }
 
-/* ---- coming up -------------------------------------------------------------------------------- */
+/* ---- coming up ------------------------------------------------------------------------------- */
 
 TEST(it_comes_up)
 {
@@ -160,7 +160,7 @@ TEST(other_devices_and_bad_windows_are_refused)
 	}
 }
 
-/* ---- receive ---------------------------------------------------------------------------------- */
+/* ---- receive --------------------------------------------------------------------------------- */
 
 TEST(the_filter_lets_our_frames_through)
 {
@@ -244,8 +244,8 @@ TEST(damaged_and_odd_frames_are_dropped)
 
 	fill(frame, 60, 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		CHECK(fake_e1000_fill(&dev, frame, 60, cases[i].length, cases[i].status,
-			cases[i].errors));
+		CHECK(fake_e1000_fill(
+			&dev, frame, 60, cases[i].length, cases[i].status, cases[i].errors));
 		CHECK_EQ(poll(nic, 4), 1);
 		CHECK_EQ(in.count, cases[i].good);
 		bad += !cases[i].good;
@@ -272,7 +272,7 @@ TEST(a_frame_in_pieces_is_dropped_to_its_end)
 	CHECK_EQ(in.count, 1);
 }
 
-/* ---- transmit --------------------------------------------------------------------------------- */
+/* ---- transmit -------------------------------------------------------------------------------- */
 
 TEST(a_burst_is_one_register_write)
 {
@@ -360,7 +360,7 @@ TEST(lengths_are_checked)
 	CHECK_EQ(nic_send(nic, frame, SIZE_MAX), ERR_TOOBIG);
 }
 
-/* ---- interrupts, link, statistics ------------------------------------------------------------- */
+/* ---- interrupts, link, statistics ------------------------------------------------------------ */
 
 TEST(one_interrupt_comes_when_asked_for)
 {

@@ -47,7 +47,7 @@ static void raise(struct fake_e1000 *e, uint32_t cause)
 	fake_host.irq_handler(fake_host.irq_arg);
 }
 
-/* ---- rings ------------------------------------------------------------------------------------ */
+/* ---- rings ----------------------------------------------------------------------------------- */
 
 static uint8_t *descriptor(struct fake_e1000 *e, uint32_t base_reg, uint32_t index)
 {
@@ -122,7 +122,7 @@ void fake_e1000_transmit(struct fake_e1000 *e)
 	}
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static uint32_t read_clears(struct fake_e1000 *e, uint32_t offset)
 {
@@ -218,7 +218,7 @@ void fake_e1000_add(struct fake_e1000 *e, uint8_t device, uint16_t device_id)
 	e->eeprom[1] = 0x1200;
 	e->eeprom[2] = 0x5634;
 	memset(e->reg, 0xa5, sizeof(e->reg)); /* as the firmware's driver may leave it */
-	*reg(e, CTRL) &= ~(1u << 26); /* reset is over */
+	*reg(e, CTRL) &= ~(1u << 26);         /* reset is over */
 	w->ctx = e;
 	w->read = window_read;
 	w->write = window_write;

@@ -24,7 +24,7 @@ struct fake_e1000 {
 	uint32_t reg[0x20000 / 4];
 	uint16_t eeprom[3];
 	bool link_down;
-	bool holds_tx; /* leaves frames in the ring */
+	bool holds_tx;          /* leaves frames in the ring */
 	unsigned tails_written; /* of the transmit ring */
 	unsigned resets;
 	struct fake_e1000_frame sent[1024];

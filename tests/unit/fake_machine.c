@@ -40,10 +40,10 @@ void fake_reset(void)
 	fake_host = (struct fake_host){.dma_left = DMA_MAX, .vectors_left = 1};
 }
 
-/* ---- PCI -------------------------------------------------------------------------------------- */
+/* ---- PCI ------------------------------------------------------------------------------------- */
 
-struct fake_function *fake_add(uint8_t bus, uint8_t device, uint8_t function, uint16_t vendor,
-	uint16_t device_id)
+struct fake_function *fake_add(
+	uint8_t bus, uint8_t device, uint8_t function, uint16_t vendor, uint16_t device_id)
 {
 	CHECK(function_count < FUNCTION_MAX);
 	struct fake_function *f = &functions[function_count++];
@@ -131,7 +131,7 @@ void port_out32(uint16_t port, uint32_t value)
 		config_write(f, (config_address & 0xfc) / 4, value);
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 struct fake_window *fake_window(struct fake_function *owner, uint64_t physical, uint64_t size)
 {
@@ -214,7 +214,7 @@ void mmio_write32(volatile void *at, uint32_t value)
 	window_write(at, 4, value);
 }
 
-/* ---- the driver's environment ----------------------------------------------------------------- */
+/* ---- the driver's environment ---------------------------------------------------------------- */
 
 static void *map_mmio(void *ctx, uint64_t physical, uint64_t size)
 {

@@ -1,9 +1,9 @@
 /*
- * A machine for the drivers' tests: PCI functions with configuration spaces, register windows with a
- * model device behind each, DMA memory at addresses unlike its pointers, a clock, a log. It stands in
- * for drivers/io.c and fills in a struct driver_env. What real hardware would answer with a bus error
- * ends the test: a register touched while its function does not decode, DMA outside of what was
- * allocated or without bus mastering.
+ * A machine for the drivers' tests: PCI functions with configuration spaces, register windows with
+ * a model device behind each, DMA memory at addresses unlike its pointers, a clock, a log. It
+ * stands in for drivers/io.c and fills in a struct driver_env. What real hardware would answer with
+ * a bus error ends the test: a register touched while its function does not decode, DMA outside of
+ * what was allocated or without bus mastering.
  */
 #ifndef TESTS_UNIT_FAKE_MACHINE_H
 #define TESTS_UNIT_FAKE_MACHINE_H
@@ -27,11 +27,11 @@
 struct fake_function {
 	uint8_t bus, device, function;
 	uint32_t config[FAKE_CONFIG_DWORDS];
-	uint32_t writable[FAKE_CONFIG_DWORDS];    /* bits that take what is written */
-	uint32_t clears[FAKE_CONFIG_DWORDS];      /* bits that a written 1 clears */
-	unsigned master_off_order;                /* when its bus mastering went off: 1, 2, ... */
-	bool decoded_while_sizing;                /* a BAR held all ones with decoding on */
-	bool all_functions;                       /* answers at functions 1 to 7 as well */
+	uint32_t writable[FAKE_CONFIG_DWORDS]; /* bits that take what is written */
+	uint32_t clears[FAKE_CONFIG_DWORDS];   /* bits that a written 1 clears */
+	unsigned master_off_order;             /* when its bus mastering went off: 1, 2, ... */
+	bool decoded_while_sizing;             /* a BAR held all ones with decoding on */
+	bool all_functions;                    /* answers at functions 1 to 7 as well */
 };
 
 /* A range of device registers. Without read and write it behaves as memory. */
@@ -48,8 +48,8 @@ struct fake_window {
 void fake_reset(void);
 
 /* A function with memory decoding off and bus mastering on, as firmware may leave it. */
-struct fake_function *fake_add(uint8_t bus, uint8_t device, uint8_t function, uint16_t vendor,
-	uint16_t device_id);
+struct fake_function *fake_add(
+	uint8_t bus, uint8_t device, uint8_t function, uint16_t vendor, uint16_t device_id);
 
 /* A memory BAR of `size` bytes at `base`; 64 bits wide when `wide`. */
 void fake_bar(struct fake_function *f, unsigned index, uint64_t base, uint64_t size, bool wide);
@@ -60,7 +60,7 @@ void fake_capability(struct fake_function *f, uint8_t offset, uint8_t id, uint32
 /* Put a register window on the bus. It is zeroed. */
 struct fake_window *fake_window(struct fake_function *owner, uint64_t physical, uint64_t size);
 
-/* The memory behind a device's address, for `length` bytes. Ends the test when it isn't the device's. */
+/* The `length` bytes behind a device's address. Ends the test when they aren't the device's. */
 void *fake_dma(const struct fake_function *device, uint64_t physical, size_t length);
 
 unsigned fake_dma_blocks(void); /* allocated and not freed */
@@ -69,7 +69,7 @@ struct fake_host {
 	uint64_t now_us;
 	void (*step)(void *ctx); /* called each time a driver looks at the clock */
 	void *step_ctx;
-	unsigned dma_left;       /* allocations until there is no memory */
+	unsigned dma_left; /* allocations until there is no memory */
 	unsigned vectors_left;
 	driver_irq_handler *irq_handler;
 	void *irq_arg;

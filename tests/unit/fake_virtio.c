@@ -21,7 +21,7 @@ static void reset_registers(struct fake_virtio *v)
 	v->accepted = 0;
 }
 
-/* ---- queues ----------------------------------------------------------------------------------- */
+/* ---- queues ---------------------------------------------------------------------------------- */
 
 static uint16_t load16(struct fake_virtio *v, uint64_t at)
 {
@@ -66,7 +66,8 @@ void fake_virtio_give(struct fake_virtio *v, unsigned queue, uint32_t id, uint32
 }
 
 /* The memory of descriptor `id`, which must be for the device to write, or to read. */
-static uint8_t *buffer(struct fake_virtio *v, unsigned queue, uint16_t id, bool writes, uint32_t *size)
+static uint8_t *buffer(
+	struct fake_virtio *v, unsigned queue, uint16_t id, bool writes, uint32_t *size)
 {
 	const uint8_t *d = fake_dma(v->pci, v->queue[queue].desc + 16ull * id, 16);
 	uint64_t address;
@@ -127,8 +128,7 @@ static void answer_entropy(struct fake_virtio *v)
 	}
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
-
+/* ---- registers ------------------------------------------------------------------------------- */
 
 /* "Common configuration structure layout", by width */
 static unsigned common_width(uint32_t offset)
@@ -217,8 +217,10 @@ static void write_queue(struct fake_virtio *v, uint32_t offset, uint32_t value)
 		break;
 	default:
 		CHECK(offset >= 0x20 && offset < 0x38);
-		write_half(offset < 0x28 ? &q->desc : offset < 0x30 ? &q->driver : &q->device, offset,
-			value);
+		write_half(offset < 0x28   ? &q->desc
+			   : offset < 0x30 ? &q->driver
+					   : &q->device,
+			offset, value);
 	}
 }
 
@@ -284,10 +286,10 @@ static void window_write(void *ctx, uint32_t offset, unsigned width, uint32_t va
 		fake_virtio_transmit(v);
 }
 
-/* ---- configuration space ---------------------------------------------------------------------- */
+/* ---- configuration space --------------------------------------------------------------------- */
 
-static void add_structure(struct fake_function *f, unsigned at, unsigned type, uint32_t offset,
-	uint32_t length)
+static void add_structure(
+	struct fake_function *f, unsigned at, unsigned type, uint32_t offset, uint32_t length)
 {
 	fake_capability(f, (uint8_t)at, 9, type << 8 | 16);
 	f->config[at / 4 + 1] = 4; /* BAR */

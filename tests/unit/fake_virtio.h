@@ -1,7 +1,7 @@
 /*
  * A virtio 1.x PCI device for the fake machine: registers, status protocol and the device's side of
- * its queues, written from the specification. Each register must be accessed at its own width and in
- * a legal order, or the test ends. The fields under "how it misbehaves" make it hostile.
+ * its queues, written from the specification. Each register must be accessed at its own width and
+ * in a legal order, or the test ends. The fields under "how it misbehaves" make it hostile.
  */
 #ifndef TESTS_UNIT_FAKE_VIRTIO_H
 #define TESTS_UNIT_FAKE_VIRTIO_H

@@ -28,7 +28,8 @@ TEST(virtio_is_preferred)
 	CHECK_STR(nic->driver, "virtio-net");
 	CHECK(masters(virtio.pci) && !masters(intel.pci));
 	CHECK_EQ(intel.resets, 0);
-	CHECK(strstr(fake_host.log, "virtio-net: 00:02.0, 52:54:00:12:34:56, MTU 1500, MSI, link up"));
+	CHECK(strstr(
+		fake_host.log, "virtio-net: 00:02.0, 52:54:00:12:34:56, MTU 1500, MSI, link up"));
 }
 
 TEST(the_next_is_tried_when_one_fails)
@@ -39,8 +40,10 @@ TEST(the_next_is_tried_when_one_fails)
 
 	CHECK_STR(nic->driver, "e1000");
 	CHECK(!masters(virtio.pci) && masters(intel.pci));
-	CHECK(strstr(fake_host.log, "virtio-net: 00:02.0 (1af4:1041) can't be brought up: device error"));
-	CHECK(strstr(fake_host.log, "e1000: 00:01.0, 52:54:00:12:34:56, MTU 1500, polled, link up"));
+	CHECK(strstr(fake_host.log,
+		"virtio-net: 00:02.0 (1af4:1041) can't be brought up: device error"));
+	CHECK(strstr(
+		fake_host.log, "e1000: 00:01.0, 52:54:00:12:34:56, MTU 1500, polled, link up"));
 	CHECK_EQ(fake_dma_blocks(), 2);
 }
 

@@ -93,7 +93,7 @@ static void check_works(struct nic *nic)
 	CHECK(dev.sent[0].length == sizeof(frame) && memcmp(dev.sent[0].data, frame, 100) == 0);
 }
 
-/* ---- coming up -------------------------------------------------------------------------------- */
+/* ---- coming up ------------------------------------------------------------------------------- */
 
 TEST(it_comes_up)
 {
@@ -245,8 +245,8 @@ TEST(a_notification_address_outside_is_refused)
 
 TEST(queue_sizes_are_the_largest_power_of_two)
 {
-	static const uint16_t sizes[][2] = {{1, 1}, {3, 2}, {255, 128}, {256, 256}, {1024, 256},
-		{0x8000, 256}, {0xffff, 256}};
+	static const uint16_t sizes[][2] = {
+		{1, 1}, {3, 2}, {255, 128}, {256, 256}, {1024, 256}, {0x8000, 256}, {0xffff, 256}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		add_net();
@@ -275,7 +275,7 @@ TEST(without_a_vector_it_is_polled)
 	check_works(nic);
 }
 
-/* ---- frames ----------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 TEST(frames_come_in_order_and_within_the_budget)
 {
@@ -321,8 +321,8 @@ TEST(frames_of_a_wrong_size_are_dropped)
 	static const struct {
 		uint32_t length;
 		bool good;
-	} cases[] = {{0, false}, {11, false}, {12, false}, {25, false}, {26, true}, {12 + 1514, true},
-		{12 + 1515, false}, {2048, false}};
+	} cases[] = {{0, false}, {11, false}, {12, false}, {25, false}, {26, true},
+		{12 + 1514, true}, {12 + 1515, false}, {2048, false}};
 
 	add_net();
 	struct nic *nic = open_net();
@@ -445,7 +445,7 @@ TEST(a_frame_may_be_sent_while_one_is_received)
 	CHECK(memcmp(dev.sent[0].data, frame, sizeof(frame)) == 0);
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 TEST(one_interrupt_comes_when_asked_for)
 {
@@ -487,7 +487,7 @@ TEST(the_link_goes_down_and_up)
 	CHECK(open_net()->link_up); /* it can't tell */
 }
 
-/* ---- breaking down ---------------------------------------------------------------------------- */
+/* ---- breaking down --------------------------------------------------------------------------- */
 
 TEST(a_device_that_needs_a_reset_gets_one)
 {
@@ -564,7 +564,7 @@ TEST(random_registers_are_survived)
 	}
 }
 
-/* ---- entropy ---------------------------------------------------------------------------------- */
+/* ---- entropy --------------------------------------------------------------------------------- */
 
 static void add_rng(void)
 {

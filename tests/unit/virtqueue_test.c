@@ -189,7 +189,8 @@ static void run_random(uint16_t size, uint64_t seed)
 			id = held[pick];
 			held[pick] = held[--held_count];
 			order[last % size] = id;
-			written[last % size] = (uint32_t)(test_random(&seed) % (lengths[id] + 1ull));
+			written[last % size] =
+				(uint32_t)(test_random(&seed) % (lengths[id] + 1ull));
 			model_give(&m, id, written[last++ % size]);
 			break;
 		default:
@@ -232,7 +233,7 @@ TEST(indices_wrap_at_65536)
 	free(m.memory);
 }
 
-/* ---- devices that lie ------------------------------------------------------------------------- */
+/* ---- devices that lie ------------------------------------------------------------------------ */
 
 static void check_broken(struct virtq *q, struct model *m)
 {
@@ -340,7 +341,8 @@ TEST(a_device_that_scribbles_gets_nowhere)
 			if (what == 0)
 				m.memory[at] = (uint8_t)test_random(&seed);
 			else if (what == 1)
-				model_give(&m, (uint32_t)test_random(&seed) % 18, (uint32_t)test_random(&seed) % 70);
+				model_give(&m, (uint32_t)test_random(&seed) % 18,
+					(uint32_t)test_random(&seed) % 70);
 			else if (what == 2 && virtq_take(&q, &id) == 0) {
 				CHECK(id < 16 && !in_flight[id]);
 				in_flight[id] = true;
