@@ -5,6 +5,8 @@
 #ifndef HV_CORE_H
 #define HV_CORE_H
 
+#include "hv/host.h"
+#include "hv/sched.h"
 #include "hv/tlb.h"
 #include "lib/base.h"
 #include "lib/csprng.h"
@@ -44,6 +46,14 @@ struct core {
 	void *stack_top;
 
 	void *vm;               /* the backend's per-core state */
+	struct sched_core sched;
+	struct tlb_core *tlb;
+	struct host_meter_value meter[METER_KINDS];
+	char error[GUEST_REASON_MAX]; /* of the last operation on a guest that failed here */
+	struct {
+		enum guest_stop stop; /* STOP_NONE: it stays what it is */
+		char text[GUEST_REASON_MAX];
+	} leaving;              /* what is to become of the guest that leaves this core */
 	struct guest *current;  /* whose vCPU is loaded in the backend's control block, or NULL */
 
 	/* Loaded into this core's registers by idt_load(). */

@@ -21,4 +21,7 @@ uint64_t platform_tsc_khz(void);
 uint64_t platform_wall_ns(void); /* UTC since 1970 */
 void platform_random(void *buf, size_t size);
 
+/* Our IPv4 address (host byte order, 0: none yet) and the network card's. */
+void platform_network(uint32_t *address, uint8_t mac[6]);
+
 #endif

@@ -14,7 +14,7 @@
 #include "lib/list.h"
 #include "lib/spinlock.h"
 
-enum object_kind { OBJECT_GUEST, OBJECT_SNAPSHOT, OBJECT_IMAGE, OBJECT_KINDS };
+enum object_kind { OBJECT_GUEST, OBJECT_SNAPSHOT, OBJECT_IMAGE, OBJECT_UPLOAD, OBJECT_KINDS };
 
 struct object {
 	uint64_t id;

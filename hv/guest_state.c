@@ -1,0 +1,499 @@
+#include "hv/guest_state.h"
+
+#include "hv/core.h"
+#include "hv/hypervisor.h"
+#include "hv/meter.h"
+#include "hv/platform.h"
+#include "hv/xstate.h"
+#include "lib/string.h"
+
+/* Frames that a guest may have beyond one for each page of its memory: tables, struct, streams. */
+#define SPARE_PAGES           256
+#define DEFAULT_MAX_GUESTS    1024
+#define DEFAULT_MAX_SNAPSHOTS 64
+
+struct spinlock families;
+
+int guest_fail(struct core *core, int err, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vfmt(core->error, sizeof(core->error), format, ap);
+	va_end(ap);
+	return err;
+}
+
+void guest_clock_start(struct guest *g, uint64_t now)
+{
+	if (g->clock_runs)
+		return;
+	g->machine.vcpu.tsc_offset = g->machine.tsc - now;
+	g->clock_runs = true;
+}
+
+void guest_clock_stop(struct guest *g, uint64_t now)
+{
+	if (!g->clock_runs)
+		return;
+	g->machine.tsc = now + g->machine.vcpu.tsc_offset;
+	g->clock_runs = false;
+}
+
+/* What an object's clock shows at the host's TSC `now`. */
+static uint64_t clock_of(struct object *o, const struct machine *m, uint64_t now)
+{
+	if (o->kind == OBJECT_GUEST && guest_of(o)->clock_runs)
+		return now + m->vcpu.tsc_offset;
+	return m->tsc;
+}
+
+uint64_t machine_memory(const struct machine *m)
+{
+	const struct gmem_extent *last = &m->mem.extents[m->mem.extent_count - 1];
+
+	return last->base + last->size;
+}
+
+static void default_limits(const struct machine *m, const struct guest_request *request,
+	uint64_t limit[BUDGET_KINDS])
+{
+	const struct guest_options *o = request->options;
+	uint64_t memory = request->memory ? request->memory : machine_memory(m);
+
+	if (!o) {
+		for (unsigned kind = 0; kind < BUDGET_KINDS; kind++)
+			limit[kind] = budget_limit(request->under, (enum budget_kind)kind);
+		return;
+	}
+	limit[BUDGET_PAGES] = o->max_pages ? o->max_pages : memory / PAGE_SIZE + SPARE_PAGES;
+	limit[BUDGET_GUESTS] = o->max_guests ? o->max_guests : DEFAULT_MAX_GUESTS;
+	limit[BUDGET_SNAPSHOTS] = o->max_snapshots ? o->max_snapshots : DEFAULT_MAX_SNAPSHOTS;
+}
+
+/* The guest's own struct, under a budget and an account of its own. */
+static int create_struct(struct core *core, const struct machine *from,
+	const struct guest_request *request, struct guest **out)
+{
+	uint64_t limit[BUDGET_KINDS];
+	struct budget *budget;
+	struct account *account, *memory;
+	hpa_t frame;
+	int err;
+
+	default_limits(from, request, limit);
+	err = budget_create(&hv.pool, core->id, request->under, limit, &budget);
+	if (err)
+		return err;
+	err = account_create(&hv.pool, core->id, budget, &account);
+	if (err)
+		goto fail_account;
+	err = account_create(&hv.pool, core->id, budget, &memory);
+	if (err)
+		goto fail_memory;
+	err = frame_alloc(&hv.pool, core->id, core->node, FRAME_STATE, account, FRAME_OVERWRITE,
+		&frame);
+	if (err)
+		goto fail_frame;
+	struct guest *g = frame_ptr(&hv.pool, frame);
+
+	memset(g, 0, PAGE_SIZE);
+	g->account = account;
+	g->budget = budget;
+	g->charged = request->under;
+	g->machine.mem.account = memory;
+	*out = g;
+	return OK;
+fail_frame:
+	account_release(&hv.pool, memory);
+fail_memory:
+	account_release(&hv.pool, account);
+fail_account:
+	budget_put(&hv.pool, budget);
+	return err;
+}
+
+static void free_struct(struct core *core, struct guest *g)
+{
+	struct account *account = g->account;
+	struct budget *budget = g->budget;
+	hpa_t frame = frame_hpa(&hv.pool, g);
+
+	account_release(&hv.pool, g->machine.mem.account);
+	if (frame_put(&hv.pool, frame))
+		frame_free(&hv.pool, core->id, frame);
+	account_release(&hv.pool, account);
+	budget_put(&hv.pool, budget);
+}
+
+static int set_args(struct core *core, struct guest *g, const struct machine *from,
+	const struct guest_options *o)
+{
+	if (!o || !o->args_size) {
+		g->machine.args = from->args;
+		return args_get(&hv.pool, from->args);
+	}
+	return args_create(&hv.pool, core->id, g->account, o->args, o->args_size, o->argc, o->envc,
+		&g->machine.args);
+}
+
+/* Everything that is not memory, arguments or name. */
+static void begin_life(struct core *core, struct guest *g, struct object *origin,
+	const struct machine *from, const struct guest_request *request)
+{
+	const struct guest_options *o = request->options;
+	uint64_t now = rdtsc();
+
+	g->object.kind = OBJECT_GUEST;
+	g->object.id = registry_new_id(&hv.registry);
+	g->object.parent = request->parent;
+	g->object.image = origin->kind == OBJECT_IMAGE ? origin->id : origin->image;
+	g->object.lineage = origin->kind == OBJECT_IMAGE ? g->object.id : origin->lineage;
+	g->object.created_ns = platform_wall_ns();
+	g->machine.vcpu = from->vcpu;
+	g->machine.image_end = from->image_end;
+	g->machine.tsc = clock_of(origin, from, now);
+	memcpy(object_xstate(&g->object), object_xstate(origin), xstate_size());
+	g->generation = __atomic_add_fetch(&hv.next_generation, 1, __ATOMIC_RELAXED);
+	g->holds = 1;
+	g->state = GUEST_RUNNABLE;
+	g->running_on = CORE_NONE;
+	g->timer_core = CORE_NONE;
+	g->home = core->id;
+	g->vruntime = core->sched.vruntime;
+	g->weight = o && o->weight ? o->weight : GUEST_WEIGHT_DEFAULT;
+	g->keep = request->keep;
+	g->input_ended = !(o && o->input_open);
+	list_init(&g->news_node);
+	list_init(&g->senders);
+	list_init(&g->sender_node);
+	if (o && o->paused) {
+		g->state = GUEST_PAUSED;
+		g->stop = STOP_CLIENT;
+	} else {
+		guest_clock_start(g, now);
+	}
+}
+
+/* A snapshot's tree may be shared by several cores at once; a guest's is held by the caller. */
+static int share(struct object *origin, struct machine *from, struct guest *g,
+	struct account *account)
+{
+	if (origin->kind == OBJECT_GUEST)
+		return gmem_share(&from->mem, &g->machine.mem, account);
+	spin_lock(&families);
+	int err = gmem_share(&from->mem, &g->machine.mem, account);
+
+	spin_unlock(&families);
+	return err;
+}
+
+int guest_clone(struct core *core, struct object *origin, struct machine *from,
+	const struct guest_request *request, struct guest **out)
+{
+	const struct guest_options *o = request->options;
+	struct guest *g;
+	int err = budget_charge(request->under, BUDGET_GUESTS, 1);
+
+	if (err)
+		return guest_fail(core, err, "the budget allows %lu guests, and that many exist",
+			budget_limit(budget_exceeded(request->under, BUDGET_GUESTS, 1), BUDGET_GUESTS));
+	err = create_struct(core, from, request, &g);
+	if (err)
+		goto fail_struct;
+	struct account *memory = g->machine.mem.account;
+
+	err = share(origin, from, g, memory);
+	if (err)
+		goto fail_memory;
+	err = set_args(core, g, from, o);
+	if (err)
+		goto fail_args;
+	begin_life(core, g, origin, from, request);
+	if (o)
+		memcpy(g->object.name, o->name, sizeof(g->object.name));
+	err = registry_add(&hv.registry, &g->object);
+	if (err) {
+		guest_fail(core, err, "a guest named \"%s\" exists already", g->object.name);
+		goto fail_name;
+	}
+	object_pin(&g->object);
+	if (request->count_child) {
+		spin_lock(&families);
+		guest_of(origin)->children++;
+		spin_unlock(&families);
+		g->counted = true;
+	}
+	*out = g;
+	return OK;
+fail_name:
+	args_put(&hv.pool, core->id, g->machine.args);
+fail_args:
+	gmem_drop(&g->machine.mem, core->id);
+fail_memory:
+	free_struct(core, g);
+fail_struct:
+	budget_uncharge(request->under, BUDGET_GUESTS, 1);
+	if (err != ERR_EXIST)
+		guest_fail(core, err, "%s", err_str(err));
+	return err;
+}
+
+/* ---- snapshots -------------------------------------------------------------------------------- */
+
+int snapshot_take(struct core *core, struct guest *g, const char *name, struct snapshot **out)
+{
+	struct account *fresh;
+	hpa_t frame;
+	int err = budget_charge(g->budget, BUDGET_SNAPSHOTS, 1);
+
+	if (err)
+		return guest_fail(core, err, "the budget allows %lu snapshots, and that many exist",
+			budget_limit(budget_exceeded(g->budget, BUDGET_SNAPSHOTS, 1),
+				BUDGET_SNAPSHOTS));
+	err = account_create(&hv.pool, core->id, g->budget, &fresh);
+	if (err)
+		goto fail_account;
+	/* What the guest had allocated passes to the snapshot, with the account that pays for it. */
+	struct account *old = g->machine.mem.account;
+
+	err = frame_alloc(&hv.pool, core->id, core->node, FRAME_STATE, old, FRAME_OVERWRITE, &frame);
+	if (err)
+		goto fail_frame;
+	struct snapshot *s = frame_ptr(&hv.pool, frame);
+
+	memset(s, 0, PAGE_SIZE);
+	err = args_get(&hv.pool, g->machine.args);
+	if (err)
+		goto fail_args;
+	err = gmem_share(&g->machine.mem, &s->machine.mem, old);
+	if (err)
+		goto fail_share;
+	s->object.kind = OBJECT_SNAPSHOT;
+	s->object.parent = g->object.id;
+	s->object.lineage = g->object.lineage;
+	s->object.image = g->object.image;
+	s->object.created_ns = platform_wall_ns();
+	fmt(s->object.name, sizeof(s->object.name), "%s", name);
+	s->machine.vcpu = g->machine.vcpu;
+	s->machine.args = g->machine.args;
+	s->machine.image_end = g->machine.image_end;
+	s->machine.tsc = clock_of(&g->object, &g->machine, rdtsc());
+	memcpy(object_xstate(&s->object), object_xstate(&g->object), xstate_size());
+	s->charged = g->budget;
+	budget_get(s->charged);
+	err = registry_add(&hv.registry, &s->object);
+	if (err) {
+		guest_fail(core, err, "a snapshot named \"%s\" exists already", name);
+		goto fail_name;
+	}
+	object_pin(&s->object);
+	g->machine.mem.account = fresh;
+	*out = s;
+	return OK;
+fail_name:
+	budget_put(&hv.pool, s->charged);
+	gmem_drop(&s->machine.mem, core->id);
+fail_share:
+	args_put(&hv.pool, core->id, g->machine.args);
+fail_args:
+	if (frame_put(&hv.pool, frame))
+		frame_free(&hv.pool, core->id, frame);
+fail_frame:
+	account_release(&hv.pool, fresh);
+fail_account:
+	budget_uncharge(g->budget, BUDGET_SNAPSHOTS, 1);
+	if (err != ERR_EXIST)
+		guest_fail(core, err, "%s", err_str(err));
+	return err;
+}
+
+int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s)
+{
+	struct args *old_args = g->machine.args;
+	bool stopped = g->state == GUEST_STOPPED;
+	int err = args_get(&hv.pool, s->machine.args);
+
+	if (err)
+		return guest_fail(core, err, "%s", err_str(err));
+	/* A stopped guest has no memory any more: it gets the snapshot's as a clone would. */
+	if (stopped) {
+		g->tlb = (struct tlb_guest){0};
+		err = share(&s->object, &s->machine, g, g->machine.mem.account);
+	} else {
+		spin_lock(&families);
+		err = gmem_rollback(&g->machine.mem, core->id, &s->machine.mem);
+		spin_unlock(&families);
+	}
+	if (err) {
+		args_put(&hv.pool, core->id, s->machine.args);
+		return guest_fail(core, err, "too many trees share this snapshot");
+	}
+	args_put(&hv.pool, core->id, old_args);
+	memcpy(object_xstate(&g->object), object_xstate(&s->object), xstate_size());
+
+	spin_lock(&g->lock);
+	sched_cancel_timer(g);
+	g->machine.vcpu = s->machine.vcpu;
+	g->machine.args = s->machine.args;
+	g->machine.image_end = s->machine.image_end;
+	g->machine.tsc = s->machine.tsc;
+	g->clock_runs = false;
+	g->generation = __atomic_add_fetch(&hv.next_generation, 1, __ATOMIC_RELAXED);
+	g->fork_progress = 0;
+	g->wait = 0;
+	if (g->state != GUEST_PAUSED) {
+		g->state = GUEST_RUNNABLE;
+		g->stop = STOP_NONE;
+		guest_clock_start(g, rdtsc());
+	}
+	if (stopped) {
+		for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+			if (g->stream[i])
+				g->stream[i]->ended = false;
+		}
+	}
+	spin_unlock(&g->lock);
+	return OK;
+}
+
+/* ---- the end ---------------------------------------------------------------------------------- */
+
+static void destroy_stream(struct core *core, struct stream **s)
+{
+	if (*s)
+		stream_destroy(*s, core->id);
+	*s = NULL;
+}
+
+/* Whoever waits for room in a mailbox that is gone finds out when it tries again. */
+static void leave_family(struct guest *g)
+{
+	spin_lock(&families);
+	list_remove(&g->sender_node);
+	while (!list_empty(&g->senders)) {
+		struct guest *sender = LIST_ENTRY(g->senders.next, struct guest, sender_node);
+
+		list_remove(&sender->sender_node);
+		sched_wake(sender, WAIT_PEER);
+	}
+	spin_unlock(&families);
+}
+
+static void tell_parent(struct core *core, struct guest *g)
+{
+	struct object *parent;
+
+	if (!g->counted)
+		return;
+	g->counted = false;
+	parent = registry_find(&hv.registry, g->object.parent, OBJECT_GUEST);
+	if (!parent)
+		return;
+	spin_lock(&families);
+	guest_of(parent)->children--;
+	spin_unlock(&families);
+	sched_wake(guest_of(parent), WAIT_CHILD);
+	object_unpin(&hv.registry, parent, core->id);
+}
+
+void guest_stop(struct core *core, struct guest *g, enum guest_stop stop, const char *text,
+	size_t size)
+{
+	char *reason = object_xstate(&g->object);
+
+	spin_lock(&g->lock);
+	sched_dequeue(g);
+	sched_cancel_timer(g);
+	guest_clock_stop(g, rdtsc());
+	g->state = GUEST_STOPPED;
+	g->stop = (uint8_t)stop;
+	g->wait = 0;
+	destroy_stream(core, &g->stream[STREAM_IN]);
+	destroy_stream(core, &g->mailbox);
+	for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+		if (g->stream[i])
+			g->stream[i]->ended = true;
+	}
+	fmt(reason, GUEST_REASON_MAX, "%.*s", text ? (int)MIN(size, GUEST_REASON_MAX - 1ull) : 0,
+		text ? text : "");
+	spin_unlock(&g->lock);
+
+	gmem_drop(&g->machine.mem, core->id);
+	args_put(&hv.pool, core->id, g->machine.args);
+	g->machine.args = NULL;
+	leave_family(g);
+	tell_parent(core, g);
+	news_add(core, g, NEWS_STATE | NEWS_OUTPUT);
+	guest_drop_if_done(core, g);
+}
+
+void guest_drop_if_done(struct core *core, struct guest *g)
+{
+	bool done;
+
+	spin_lock(&g->lock);
+	done = g->state == GUEST_STOPPED && !g->keep;
+	for (int i = STREAM_OUT; i < STREAM_COUNT; i++)
+		done = done && !(g->stream[i] && g->stream[i]->readers);
+	spin_unlock(&g->lock);
+	if (done && registry_remove(&hv.registry, &g->object))
+		object_unpin(&hv.registry, &g->object, core->id);
+}
+
+void guest_pause_self(struct core *core, struct guest *g, enum guest_stop why)
+{
+	spin_lock(&g->lock);
+	g->state = GUEST_PAUSED;
+	g->stop = (uint8_t)why;
+	guest_clock_stop(g, rdtsc());
+	spin_unlock(&g->lock);
+	news_add(core, g, NEWS_STATE);
+}
+
+static void release_guest(struct core *core, struct guest *g)
+{
+	news_forget(g);
+	for (int i = 0; i < STREAM_COUNT; i++)
+		destroy_stream(core, &g->stream[i]);
+	/* Its own budget still holds the one above. */
+	budget_uncharge(g->charged, BUDGET_GUESTS, 1);
+	free_struct(core, g);
+}
+
+static void release_frozen(struct core *core, struct object *o, struct machine *m)
+{
+	struct account *account = m->mem.account;
+	hpa_t frame = frame_hpa(&hv.pool, o);
+
+	gmem_drop(&m->mem, core->id);
+	args_put(&hv.pool, core->id, m->args);
+	if (frame_put(&hv.pool, frame))
+		frame_free(&hv.pool, core->id, frame);
+	account_release(&hv.pool, account);
+}
+
+void object_release(struct object *o, unsigned core_id)
+{
+	struct core *core = cores[core_id];
+
+	switch ((enum object_kind)o->kind) {
+	case OBJECT_GUEST:
+		release_guest(core, guest_of(o));
+		break;
+	case OBJECT_SNAPSHOT: {
+		struct budget *charged = snapshot_of(o)->charged;
+
+		release_frozen(core, o, &snapshot_of(o)->machine);
+		budget_uncharge(charged, BUDGET_SNAPSHOTS, 1);
+		budget_put(&hv.pool, charged);
+		break;
+	}
+	case OBJECT_IMAGE:
+	case OBJECT_UPLOAD:
+		release_frozen(core, o, &image_of(o)->machine);
+		break;
+	case OBJECT_KINDS:
+		break;
+	}
+}

@@ -1,0 +1,692 @@
+/*
+ * The guest ABI (guest-sdk/include/creel/abi.h). The registers of a call were copied by the exit;
+ * memory that they point to is checked by the memory tree at each use, and nobody but the guest, which
+ * does not run meanwhile, can change it.
+ *
+ * A call that has to wait leaves the guest where it is: when it goes on, it makes its call again. So a
+ * waiting guest can be snapshotted, forked or moved like any other.
+ */
+#include "creel/abi.h"
+#include "hv/core.h"
+#include "hv/cpu.h"
+#include "hv/exit.h"
+#include "hv/guest_state.h"
+#include "hv/hypervisor.h"
+#include "hv/meter.h"
+#include "hv/platform.h"
+#include "lib/string.h"
+
+#define NS_PER_MS    1000000ull
+#define WRITE_MAX    (STREAM_CAPACITY + 0ull) /* bytes that one call moves; more takes more calls */
+#define FORK_BATCH   32u             /* children made before the core looks for other work */
+
+struct call {
+	struct core *core;
+	struct guest *g;
+	const struct vm_exit *exit;
+	uint64_t a[6];
+};
+
+/* A message in a mailbox: this, then `size` bytes. */
+struct message {
+	uint64_t from;
+	uint32_t size;
+	uint32_t reserved;
+};
+
+_Static_assert(sizeof(struct message) + CREEL_MESSAGE_MAX <= STREAM_CAPACITY, "a message fits");
+
+/* ---- how a call ends -------------------------------------------------------------------------- */
+
+static enum run_next done(const struct call *c, int64_t result)
+{
+	c->g->machine.vcpu.regs[REG_RAX] = (uint64_t)result;
+	hv.vm->skip(c->core, &c->g->machine.vcpu, c->exit);
+	return RUN_AGAIN;
+}
+
+/* Memory of the guest could not be reached. */
+static enum run_next memory_error(const struct call *c, int err)
+{
+	if (err == ERR_FAULT)
+		return done(c, CREEL_EFAULT);
+	return exit_no_memory(c->core, c->g, err);
+}
+
+static int64_t abi_error(int err)
+{
+	switch (err) {
+	case ERR_LIMIT:
+		return CREEL_ELIMIT;
+	case ERR_NOMEM:
+		return CREEL_ENOMEM;
+	case ERR_NOENT:
+	case ERR_PERM:
+		return CREEL_ENOENT;
+	case ERR_FAULT:
+		return CREEL_EFAULT;
+	case ERR_TOOBIG:
+		return CREEL_ETOOBIG;
+	default:
+		return CREEL_EINVAL;
+	}
+}
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+static uint64_t guest_ns(const struct guest *g, uint64_t host_tsc)
+{
+	uint64_t tsc = host_tsc + g->machine.vcpu.tsc_offset, khz = platform_tsc_khz();
+
+	return tsc / khz * NS_PER_MS + tsc % khz * NS_PER_MS / khz;
+}
+
+/* The host's TSC when the guest's monotonic clock reaches `ns`; UINT64_MAX: not in this life. */
+static uint64_t host_tsc(const struct guest *g, uint64_t ns)
+{
+	uint64_t khz = platform_tsc_khz(), tsc, at;
+
+	if (__builtin_mul_overflow(ns / NS_PER_MS, khz, &tsc) ||
+		__builtin_add_overflow(tsc, ns % NS_PER_MS * khz / NS_PER_MS, &tsc))
+		return UINT64_MAX;
+	at = tsc - g->machine.vcpu.tsc_offset;
+	/* The offset is the host's TSC at the guest's beginning, negated: only a far deadline wraps. */
+	return (int64_t)(at - rdtsc()) < 0 && tsc > (uint64_t)INT64_MAX ? UINT64_MAX : at;
+}
+
+static bool passed(const struct guest *g, uint64_t deadline)
+{
+	return deadline != CREEL_FOREVER && guest_ns(g, rdtsc()) >= deadline;
+}
+
+/* g->lock is held. */
+static void wait(struct guest *g, unsigned events, uint64_t deadline)
+{
+	sched_wait(g, events, deadline == CREEL_FOREVER ? UINT64_MAX : host_tsc(g, deadline));
+}
+
+static enum run_next call_clock(const struct call *c)
+{
+	switch (c->a[0]) {
+	case CREEL_CLOCK_MONOTONIC:
+		return done(c, (int64_t)guest_ns(c->g, rdtsc()));
+	case CREEL_CLOCK_WALL:
+		return done(c, (int64_t)platform_wall_ns());
+	default:
+		return done(c, CREEL_EINVAL);
+	}
+}
+
+static enum run_next call_sleep(const struct call *c)
+{
+	struct guest *g = c->g;
+
+	if (passed(g, c->a[0]))
+		return done(c, 0);
+	spin_lock(&g->lock);
+	wait(g, 0, c->a[0]);
+	spin_unlock(&g->lock);
+	return RUN_LEAVE;
+}
+
+/* ---- plain calls ------------------------------------------------------------------------------ */
+
+static enum run_next call_version(const struct call *c)
+{
+	return done(c, CREEL_ABI_VERSION);
+}
+
+static enum run_next call_exit(const struct call *c)
+{
+	c->g->exit_status = (int32_t)c->a[0];
+	return exit_stop(c->core, c->g, STOP_EXIT, 0, c->exit->rip, NULL);
+}
+
+static enum run_next call_crash(const struct call *c)
+{
+	char text[GUEST_REASON_MAX];
+	uint64_t size = MIN(c->a[1], sizeof(text) - 1);
+
+	if (gmem_read(&c->g->machine.mem, c->a[0], text, size))
+		size = 0;
+	for (uint64_t i = 0; i < size; i++) {
+		if (text[i] < ' ' || text[i] > '~')
+			text[i] = '?';
+	}
+	text[size] = '\0';
+	return exit_stop(c->core, c->g, STOP_CRASHED, 0, c->exit->rip, text);
+}
+
+static enum run_next call_yield(const struct call *c)
+{
+	(void)done(c, 0);
+	return RUN_YIELD;
+}
+
+static enum run_next call_generation(const struct call *c)
+{
+	return done(c, (int64_t)c->g->generation);
+}
+
+static enum run_next call_info(const struct call *c)
+{
+	const struct guest *g = c->g;
+	const struct creel_info info = {
+		.version = CREEL_ABI_VERSION,
+		.memory = machine_memory(&g->machine),
+		.id = g->object.id,
+		.parent = g->object.parent,
+		.generation = g->generation,
+		.image_end = g->machine.image_end,
+		.tsc_khz = platform_tsc_khz(),
+	};
+	int err = gmem_write(&c->g->machine.mem, c->core->id, c->a[0], &info,
+		MIN(c->a[1], sizeof(info)));
+
+	return err ? memory_error(c, err) : done(c, sizeof(info));
+}
+
+static enum run_next call_args(const struct call *c)
+{
+	const struct args *args = c->g->machine.args;
+	uint64_t room = c->a[1];
+	uint32_t at = 0, size;
+	const uint8_t *from;
+
+	while (room && (from = args_span(&hv.pool, args, at, &size))) {
+		size = (uint32_t)MIN(size, room);
+		int err = gmem_write(&c->g->machine.mem, c->core->id, c->a[0] + at, from, size);
+
+		if (err)
+			return memory_error(c, err);
+		at += size;
+		room -= size;
+	}
+	c->g->machine.vcpu.regs[REG_RDX] = args ? args->argc | (uint64_t)args->envc << 32 : 0;
+	return done(c, args ? args->size : 0);
+}
+
+static enum run_next call_random(const struct call *c)
+{
+	uint8_t bytes[256];
+
+	if (c->a[1] > CREEL_RANDOM_MAX)
+		return done(c, CREEL_ETOOBIG);
+	for (uint64_t at = 0; at < c->a[1]; at += sizeof(bytes)) {
+		uint64_t n = MIN(c->a[1] - at, sizeof(bytes));
+
+		platform_random(bytes, n);
+		int err = gmem_write(&c->g->machine.mem, c->core->id, c->a[0] + at, bytes, n);
+
+		if (err)
+			return memory_error(c, err);
+	}
+	return done(c, (int64_t)c->a[1]);
+}
+
+/* ---- streams ---------------------------------------------------------------------------------- */
+
+/* Puts guest memory into a stream, a page at a time. Returns the bytes taken, or stream_put()'s error. */
+static int64_t put_guest_memory(struct core *core, struct stream *s, const struct gmem *m, gpa_t gpa,
+	uint64_t size)
+{
+	static const uint8_t zeros[PAGE_SIZE];
+	int64_t taken = 0;
+
+	while ((uint64_t)taken < size) {
+		uint64_t at = gpa + (uint64_t)taken, offset = at % PAGE_SIZE;
+		uint64_t n = MIN(size - (uint64_t)taken, PAGE_SIZE - offset);
+		const uint8_t *page = gmem_page(m, at);
+		int64_t put = stream_put(s, core->id, page ? page + offset : zeros, n);
+
+		if (put < 0)
+			return taken ? taken : put;
+		taken += put;
+		if ((uint64_t)put < n)
+			break;
+	}
+	return taken;
+}
+
+static enum run_next call_write(const struct call *c)
+{
+	struct guest *g = c->g;
+	uint64_t stream = c->a[0], size = MIN(c->a[2], WRITE_MAX);
+	int64_t n = 0;
+
+	if (stream != CREEL_STDOUT && stream != CREEL_STDERR)
+		return done(c, CREEL_EINVAL);
+	if (gmem_check(&g->machine.mem, c->a[1], c->a[2]))
+		return done(c, CREEL_EFAULT);
+	if (!size)
+		return done(c, 0);
+	spin_lock(&g->lock);
+	if (!g->stream[stream])
+		n = stream_create(&hv.pool, c->core->id, g->account, &g->stream[stream]);
+	if (!n)
+		n = put_guest_memory(c->core, g->stream[stream], &g->machine.mem, c->a[1], size);
+	if (!n)
+		wait(g, WAIT_ROOM, CREEL_FOREVER);
+	bool read = n > 0 && g->stream[stream]->readers;
+
+	spin_unlock(&g->lock);
+	if (read)
+		news_add(c->core, g, NEWS_OUTPUT);
+	if (n < 0)
+		return memory_error(c, (int)n);
+	return n ? done(c, n) : RUN_LEAVE;
+}
+
+/* Copies from `reader` 0 of a stream into guest memory; what was copied is not consumed yet. Returns
+ * the bytes, or an error of the memory tree when there are none. */
+static int64_t get_to_guest_memory(struct core *core, const struct stream *s, uint64_t from,
+	struct gmem *m, gpa_t gpa, uint64_t size)
+{
+	uint64_t done_bytes = 0;
+
+	while (done_bytes < size) {
+		uint64_t at = gpa + done_bytes, offset = at % PAGE_SIZE;
+		void *page;
+		int err = gmem_page_for_write(m, core->id, at, &page);
+
+		if (err)
+			return done_bytes ? (int64_t)done_bytes : err;
+		size_t n = stream_get(s, &from, (uint8_t *)page + offset,
+			MIN(size - done_bytes, PAGE_SIZE - offset));
+
+		if (!n)
+			break;
+		done_bytes += n;
+	}
+	return (int64_t)done_bytes;
+}
+
+/* g->lock is held. Bytes read, 0 at the end, ERR_AGAIN: nothing yet, or the memory tree's errors. */
+static int64_t read_input(struct core *core, struct guest *g, gpa_t gpa, uint64_t size)
+{
+	struct stream *s = g->stream[STREAM_IN];
+	uint64_t available = s ? s->written - s->reader[0] : 0;
+
+	if (!available)
+		return g->input_ended ? 0 : ERR_AGAIN;
+	int64_t n = get_to_guest_memory(core, s, s->reader[0], &g->machine.mem, gpa,
+		MIN(size, available));
+
+	if (n > 0)
+		stream_reader_done(s, 0, s->reader[0] + (uint64_t)n);
+	return n;
+}
+
+static enum run_next call_read(const struct call *c)
+{
+	struct guest *g = c->g;
+	bool wanted;
+
+	if (c->a[0] != CREEL_STDIN)
+		return done(c, CREEL_EINVAL);
+	if (gmem_check(&g->machine.mem, c->a[1], c->a[2]))
+		return done(c, CREEL_EFAULT);
+	if (!c->a[2])
+		return done(c, 0);
+	spin_lock(&g->lock);
+	int64_t n = read_input(c->core, g, c->a[1], c->a[2]);
+	bool empty = n == ERR_AGAIN &&
+		     !(g->stream[STREAM_IN] && g->stream[STREAM_IN]->written != g->stream[STREAM_IN]->reader[0]);
+	bool late = empty && passed(g, c->a[3]);
+
+	if (empty && !late)
+		wait(g, WAIT_INPUT, c->a[3]);
+	wanted = n > 0 && g->input_wanted;
+	if (wanted)
+		g->input_wanted = false;
+	spin_unlock(&g->lock);
+	if (wanted)
+		news_add(c->core, g, NEWS_INPUT);
+	if (empty)
+		return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
+	return n < 0 ? memory_error(c, (int)n) : done(c, n);
+}
+
+/* ---- messages --------------------------------------------------------------------------------- */
+
+/* to->lock is held. 0, ERR_AGAIN: no room, ERR_CLOSED, or stream_put()'s errors. */
+static int deliver(const struct call *c, struct guest *to, gpa_t gpa, uint64_t size)
+{
+	struct message header = {.from = c->g->object.id, .size = (uint32_t)size};
+	uint64_t position;
+	int64_t n = 0;
+
+	if (to->state == GUEST_STOPPED)
+		return ERR_CLOSED;
+	if (!to->mailbox) {
+		n = stream_create(&hv.pool, c->core->id, to->account, &to->mailbox);
+		if (n)
+			return (int)n;
+		(void)stream_reader_open(to->mailbox, &position);
+	}
+	struct stream *s = to->mailbox;
+	uint64_t before = s->written;
+
+	if (stream_room(s) < sizeof(header) + size)
+		return ERR_AGAIN;
+	n = stream_put(s, c->core->id, (const uint8_t *)&header, sizeof(header));
+	if (n == sizeof(header))
+		n = size ? put_guest_memory(c->core, s, &c->g->machine.mem, gpa, size) : 0;
+	if (n >= 0 && s->written == before + sizeof(header) + size)
+		return OK;
+	s->written = before; /* a message is there whole or not at all */
+	return n < 0 ? (int)n : ERR_NOMEM;
+}
+
+/* There was no room: wait in the receiver's list, unless room has come since. */
+static enum run_next wait_for_peer(const struct call *c, struct guest *to, gpa_t gpa, uint64_t size,
+	uint64_t deadline)
+{
+	struct guest *g = c->g;
+
+	spin_lock(&families);
+	spin_lock(&to->lock);
+	int err = deliver(c, to, gpa, size);
+
+	if (err == ERR_AGAIN) {
+		list_remove(&g->sender_node);
+		list_push_back(&to->senders, &g->sender_node);
+	}
+	spin_unlock(&to->lock);
+	if (err == ERR_AGAIN) {
+		spin_lock(&g->lock);
+		wait(g, WAIT_PEER, deadline);
+		spin_unlock(&g->lock);
+	}
+	spin_unlock(&families);
+	if (err == ERR_AGAIN)
+		return RUN_LEAVE;
+	sched_wake(to, WAIT_MESSAGE);
+	return done(c, err ? err == ERR_CLOSED ? CREEL_EPIPE : abi_error(err) : 0);
+}
+
+static enum run_next call_send(const struct call *c)
+{
+	uint64_t id = c->a[0] ? c->a[0] : c->g->object.parent, size = c->a[2];
+	enum run_next next;
+
+	if (size > CREEL_MESSAGE_MAX)
+		return done(c, CREEL_ETOOBIG);
+	if (gmem_check(&c->g->machine.mem, c->a[1], size))
+		return done(c, CREEL_EFAULT);
+	struct object *o = registry_find(&hv.registry, id, OBJECT_GUEST);
+
+	if (!o)
+		return done(c, CREEL_ENOENT);
+	struct guest *to = guest_of(o);
+
+	if (o->lineage != c->g->object.lineage) {
+		next = done(c, CREEL_ENOENT);
+		goto out;
+	}
+	spin_lock(&to->lock);
+	int err = deliver(c, to, c->a[1], size);
+
+	spin_unlock(&to->lock);
+	if (!err) {
+		sched_wake(to, WAIT_MESSAGE);
+		next = done(c, 0);
+	} else if (err == ERR_AGAIN && !passed(c->g, c->a[3])) {
+		next = wait_for_peer(c, to, c->a[1], size, c->a[3]);
+	} else {
+		next = done(c, err == ERR_AGAIN	   ? CREEL_EAGAIN
+			       : err == ERR_CLOSED ? CREEL_EPIPE
+						   : abi_error(err));
+	}
+out:
+	object_unpin(&hv.registry, o, c->core->id);
+	return next;
+}
+
+static void wake_senders(struct guest *g)
+{
+	spin_lock(&families);
+	while (!list_empty(&g->senders)) {
+		struct guest *sender = LIST_ENTRY(g->senders.next, struct guest, sender_node);
+
+		list_remove(&sender->sender_node);
+		sched_wake(sender, WAIT_PEER);
+	}
+	spin_unlock(&families);
+}
+
+static enum run_next call_receive(const struct call *c)
+{
+	struct guest *g = c->g;
+	struct message header;
+	bool late = false;
+	int64_t n = 0;
+
+	if (gmem_check(&g->machine.mem, c->a[0], c->a[1]))
+		return done(c, CREEL_EFAULT);
+	spin_lock(&g->lock);
+	struct stream *s = g->mailbox;
+	uint64_t at = s ? s->reader[0] : 0, want = 0;
+	bool empty = !s || s->written == at;
+
+	if (empty) {
+		late = passed(g, c->a[2]);
+		if (!late)
+			wait(g, WAIT_MESSAGE, c->a[2]);
+	} else {
+		(void)stream_get(s, &at, (uint8_t *)&header, sizeof(header));
+		want = MIN(header.size, c->a[1]);
+		n = get_to_guest_memory(c->core, s, at, &g->machine.mem, c->a[0], want);
+		if (n >= 0 && (uint64_t)n == want)
+			stream_reader_done(s, 0, at + header.size);
+	}
+	spin_unlock(&g->lock);
+	if (empty)
+		return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
+	if (n < 0)
+		return memory_error(c, (int)n);
+	if ((uint64_t)n < want)
+		return RUN_YIELD; /* memory ran out on the way: the next try tells what is wrong */
+	wake_senders(g);
+	g->machine.vcpu.regs[REG_RDX] = header.from;
+	return done(c, n);
+}
+
+static enum run_next call_children(const struct call *c)
+{
+	struct guest *g = c->g;
+	bool wait_for_some, late = false;
+	uint32_t alive;
+
+	spin_lock(&families);
+	alive = g->children;
+	wait_for_some = alive > c->a[0];
+	if (wait_for_some) {
+		late = passed(g, c->a[1]);
+		if (!late) {
+			spin_lock(&g->lock);
+			wait(g, WAIT_CHILD, c->a[1]);
+			spin_unlock(&g->lock);
+		}
+	}
+	spin_unlock(&families);
+	if (!wait_for_some)
+		return done(c, alive);
+	return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
+}
+
+/* ---- snapshot, fork, rollback ----------------------------------------------------------------- */
+
+static enum run_next call_snapshot(const struct call *c)
+{
+	struct guest *g = c->g;
+	uint64_t start = rdtsc();
+	char name[CREEL_NAME_MAX] = "";
+	struct snapshot *s;
+
+	if (c->a[0] && c->a[1] >= sizeof(name))
+		return done(c, CREEL_ETOOBIG);
+	if (c->a[0] && gmem_read(&g->machine.mem, c->a[0], name, c->a[1]))
+		return done(c, CREEL_EFAULT);
+	if (!object_name_valid(name))
+		return done(c, CREEL_EINVAL);
+	/* The snapshot is of the guest behind the call, with 0 as its result. */
+	enum run_next next = done(c, 0);
+
+	exit_unload(c->core, g);
+	int err = snapshot_take(c->core, g, name, &s);
+
+	g->machine.vcpu.regs[REG_RAX] = err ? (uint64_t)abi_error(err) : s->object.id;
+	if (!err)
+		object_unpin(&hv.registry, &s->object, c->core->id);
+	exit_reload(c->core, g);
+	meter_time(c->core, METER_SNAPSHOT, start);
+	return next;
+}
+
+static enum run_next call_rollback(const struct call *c)
+{
+	struct guest *g = c->g;
+	uint64_t start = rdtsc();
+	struct object *o = registry_find(&hv.registry, c->a[0], OBJECT_SNAPSHOT);
+	int err = o && o->lineage == g->object.lineage ? OK : ERR_NOENT;
+
+	if (!err) {
+		exit_unload(c->core, g);
+		err = snapshot_restore(c->core, g, snapshot_of(o));
+		exit_reload(c->core, g);
+	}
+	if (o)
+		object_unpin(&hv.registry, o, c->core->id);
+	if (err)
+		return done(c, abi_error(err));
+	meter_time(c->core, METER_ROLLBACK, start);
+	return RUN_AGAIN;
+}
+
+/* Up to `count` children, held and pinned. Returns how many; *err tells why there are not more. */
+static unsigned clone_batch(const struct call *c, unsigned count, uint64_t flags,
+	struct guest *child[FORK_BATCH], uint64_t ids[FORK_BATCH], int *err)
+{
+	struct guest *g = c->g;
+	const struct guest_request request = {
+		.under = g->budget,
+		.parent = g->object.id,
+		.keep = flags & CREEL_FORK_KEEP,
+		.count_child = true,
+	};
+	unsigned n = 0;
+
+	*err = OK;
+	while (n < count) {
+		uint64_t start = rdtsc();
+
+		*err = guest_clone(c->core, &g->object, &g->machine, &request, &child[n]);
+		if (*err)
+			break;
+		struct vcpu *v = &child[n]->machine.vcpu;
+
+		v->rip = c->exit->next_rip;
+		v->sti_shadow = false;
+		v->regs[REG_RAX] = 0;
+		v->regs[REG_RDX] = g->fork_progress + n + 1;
+		ids[n] = child[n]->object.id;
+		n++;
+		meter_time(c->core, METER_FORK, start);
+	}
+	return n;
+}
+
+static void end_batch(const struct call *c, struct guest *child[FORK_BATCH], unsigned n, bool keep)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!keep) {
+			child[i]->keep = false;
+			guest_stop(c->core, child[i], STOP_KILLED, NULL, 0);
+		}
+		guest_unhold(child[i]);
+		object_unpin(&hv.registry, &child[i]->object, c->core->id);
+	}
+}
+
+/*
+ * Children are made in batches, so that neither a core nor whoever wants to hold this guest waits for
+ * 65,536 of them: between batches the call may be left, and made again, with fork_progress behind it.
+ */
+static enum run_next call_fork(const struct call *c)
+{
+	struct guest *g = c->g, *child[FORK_BATCH];
+	uint64_t count = c->a[0], address = c->a[1], ids[FORK_BATCH];
+	int err = OK, write_err = OK;
+
+	if (count == 0 || count > CREEL_FORK_MAX || (c->a[2] & ~(uint64_t)CREEL_FORK_KEEP))
+		return done(c, CREEL_EINVAL);
+	if (address && gmem_check(&g->machine.mem, address, count * sizeof(ids[0])))
+		return done(c, CREEL_EFAULT);
+	exit_unload(c->core, g);
+	while (g->fork_progress < count && !err) {
+		unsigned n = clone_batch(c, (unsigned)MIN(count - g->fork_progress, FORK_BATCH),
+			c->a[2], child, ids, &err);
+
+		if (address && n)
+			write_err = gmem_write(&g->machine.mem, c->core->id,
+				address + g->fork_progress * sizeof(ids[0]), ids, n * sizeof(ids[0]));
+		end_batch(c, child, n, !write_err);
+		if (write_err)
+			break;
+		g->fork_progress += n;
+		g->forks += n;
+		if (c->core->sched.attention || g->kick)
+			break;
+	}
+	exit_reload(c->core, g);
+	if (write_err)
+		return memory_error(c, write_err);
+	if (err == ERR_AGAIN || (!err && g->fork_progress < count))
+		return RUN_YIELD;
+	int64_t made = g->fork_progress;
+
+	g->fork_progress = 0;
+	return done(c, made ? made : abi_error(err));
+}
+
+typedef enum run_next call_fn(const struct call *c);
+
+static call_fn *const calls[] = {
+	[CREEL_CALL_VERSION] = call_version,
+	[CREEL_CALL_EXIT] = call_exit,
+	[CREEL_CALL_WRITE] = call_write,
+	[CREEL_CALL_READ] = call_read,
+	[CREEL_CALL_INFO] = call_info,
+	[CREEL_CALL_ARGS] = call_args,
+	[CREEL_CALL_CLOCK] = call_clock,
+	[CREEL_CALL_SLEEP] = call_sleep,
+	[CREEL_CALL_RANDOM] = call_random,
+	[CREEL_CALL_GENERATION] = call_generation,
+	[CREEL_CALL_SNAPSHOT] = call_snapshot,
+	[CREEL_CALL_FORK] = call_fork,
+	[CREEL_CALL_ROLLBACK] = call_rollback,
+	[CREEL_CALL_SEND] = call_send,
+	[CREEL_CALL_RECEIVE] = call_receive,
+	[CREEL_CALL_CHILDREN] = call_children,
+	[CREEL_CALL_YIELD] = call_yield,
+	[CREEL_CALL_CRASH] = call_crash,
+};
+
+_Static_assert(ARRAY_SIZE(calls) == CREEL_CALL_COUNT, "every call has a function");
+
+enum run_next hypercall_handle(struct core *core, struct guest *g, const struct vm_exit *exit)
+{
+	const uint64_t *r = g->machine.vcpu.regs;
+	uint64_t number = r[REG_RAX];
+	const struct call c = {
+		.core = core,
+		.g = g,
+		.exit = exit,
+		.a = {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]},
+	};
+
+	if (number >= CREEL_CALL_COUNT)
+		return done(&c, CREEL_EINVAL);
+	return calls[number](&c);
+}

@@ -1,0 +1,88 @@
+#include "hv/run.h"
+
+#include "hv/core.h"
+#include "hv/cpu.h"
+#include "hv/exit.h"
+#include "hv/guest_state.h"
+#include "hv/hypervisor.h"
+#include "hv/meter.h"
+#include "hv/platform.h"
+#include "hv/sched.h"
+
+#define REAP_STEPS      2048 /* table entries freed between two slices */
+#define REAP_STEPS_IDLE 16384
+
+/* Until the end of the slice, or until something else wants the core. */
+static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_end)
+{
+	struct machine *m = &g->machine;
+	struct vm_exit exit;
+	enum run_next next;
+
+	do {
+		enum tlb_action flush = tlb_enter(core->tlb, &g->tlb, m->mem.tlb_gen, m->mem.root_gen);
+
+		if (UNLIKELY(flush != TLB_KEEP))
+			meter_count(core, flush == TLB_FLUSH_ALL ? METER_FLUSH_ALL : METER_FLUSH_GUEST);
+		hv.vm->run(core, &m->vcpu, m->mem.root, g->tlb.tag, flush, slice_end, &exit);
+		next = exit_handle(core, g, &exit);
+	} while (next == RUN_AGAIN &&
+		 !__atomic_load_n(&core->sched.attention, __ATOMIC_RELAXED) &&
+		 !__atomic_load_n(&g->kick, __ATOMIC_RELAXED));
+	return next;
+}
+
+static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
+{
+	uint64_t start = rdtsc();
+	uint64_t slice_end = MIN(start + platform_tsc_khz() * SCHED_SLICE_US / 1000, wake_at);
+
+	if (!hv.caps.has_slice_timer)
+		platform_timer(slice_end);
+	exit_reload(core, g);
+	core->current = g;
+	core->leaving.stop = STOP_NONE;
+	enum run_next next = enter(core, g, slice_end);
+
+	exit_unload(core, g);
+	core->current = NULL;
+	if (next == RUN_LEAVE && core->leaving.stop != STOP_NONE)
+		guest_stop(core, g, core->leaving.stop, core->leaving.text,
+			sizeof(core->leaving.text));
+	sched_put(core, g, rdtsc() - start);
+}
+
+/* Nothing to run: free what was dropped, then sleep until an interrupt or the next timer. */
+static void idle(struct core *core, uint64_t wake_at)
+{
+	if (gmem_reap(&hv.pool, core->id, REAP_STEPS_IDLE))
+		return;
+	frame_core_drain(&hv.pool, core->id);
+	tlb_idle_enter(core->tlb);
+	platform_timer(wake_at == UINT64_MAX ? 0 : wake_at);
+	if (sched_sleep(core)) {
+		platform_halt();
+		sched_awake(core);
+	}
+}
+
+void run_loop(struct core *core, service_fn *service)
+{
+	for (;;) {
+		uint64_t service_at = UINT64_MAX;
+
+		__atomic_store_n(&core->sched.attention, 0, __ATOMIC_SEQ_CST);
+		bool busy = service && service(&service_at);
+
+		sched_expire(core, rdtsc());
+		struct guest *g = sched_pick(core);
+		uint64_t wake_at = MIN(service_at, sched_next_timer(core));
+
+		if (g) {
+			run_guest(core, g, wake_at);
+			(void)gmem_reap(&hv.pool, core->id, REAP_STEPS);
+		} else if (!busy) {
+			idle(core, wake_at);
+		}
+	}
+}

@@ -1,0 +1,130 @@
+#include "hv/xstate.h"
+
+#include "hv/cpu.h"
+#include "lib/bytes.h"
+#include "lib/string.h"
+
+/* SDM Vol 1, "XSAVE Area". */
+#define LEGACY_SIZE      512
+#define LEGACY_FCW       0
+#define LEGACY_MXCSR     24
+#define FCW_RESET        0x37f
+#define MXCSR_RESET      0x1f80
+#define HEADER_XCOMP_BV  (LEGACY_SIZE + 8)
+#define XCOMP_COMPACTED  (1ull << 63)
+#define FIRST_EXTENDED   576 /* legacy area and header */
+#define COMPONENTS       63
+
+/* Not offered: MPX (gone from the architecture), PKRU, CET, AMX. */
+#define XCR0_WANTED                                                                                \
+	(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
+#define XCR0_AVX512 (XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
+
+static uint64_t offered;
+static size_t image_size;
+static bool compact; /* XSAVEC is there: images are compacted, and untouched components not written */
+
+static uint32_t standard_end(unsigned component)
+{
+	struct cpuid_regs r = cpuid_sub(CPUID_XSAVE, component);
+
+	return r.eax + r.ebx;
+}
+
+uint32_t xstate_standard_size(uint64_t xcr0)
+{
+	uint32_t size = FIRST_EXTENDED;
+
+	for (unsigned i = 2; i < COMPONENTS; i++) {
+		if (xcr0 & 1ull << i)
+			size = MAX(size, standard_end(i));
+	}
+	return size;
+}
+
+/* SDM Vol 1, "Compacted Format of an XSAVE Area". */
+static size_t compact_size(uint64_t xcr0)
+{
+	size_t size = FIRST_EXTENDED;
+
+	for (unsigned i = 2; i < COMPONENTS; i++) {
+		if (!(xcr0 & 1ull << i))
+			continue;
+		struct cpuid_regs r = cpuid_sub(CPUID_XSAVE, i);
+
+		if (r.ecx & 2)
+			size = align_up(size, 64);
+		size += r.eax;
+	}
+	return size;
+}
+
+static size_t size_of(uint64_t xcr0)
+{
+	return compact ? compact_size(xcr0) : xstate_standard_size(xcr0);
+}
+
+int xstate_init(size_t room)
+{
+	if (!(cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_XSAVE))
+		return ERR_UNSUPPORTED;
+	struct cpuid_regs r = cpuid_sub(CPUID_XSAVE, 0);
+
+	compact = cpuid_sub(CPUID_XSAVE, 1).eax & CPUID_D1_EAX_XSAVEC;
+	offered = XCR0_WANTED & (r.eax | (uint64_t)r.edx << 32);
+	if ((offered & XCR0_AVX512) != XCR0_AVX512 || size_of(offered) > room)
+		offered &= ~XCR0_AVX512;
+	if (size_of(offered) > room)
+		offered &= ~XCR0_AVX;
+	image_size = align_up(size_of(offered), 8);
+	return OK;
+}
+
+void xstate_core_init(void)
+{
+	write_cr0((read_cr0() & ~(CR0_EM | CR0_TS)) | CR0_MP | CR0_NE);
+	write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE);
+	xsetbv(0, offered);
+}
+
+uint64_t xstate_offered(void)
+{
+	return offered;
+}
+
+size_t xstate_size(void)
+{
+	return image_size;
+}
+
+void xstate_reset(void *image)
+{
+	uint8_t *p = image;
+
+	memset(p, 0, image_size);
+	store_le16(p + LEGACY_FCW, FCW_RESET);
+	store_le32(p + LEGACY_MXCSR, MXCSR_RESET);
+	if (compact)
+		store_le64(p + HEADER_XCOMP_BV, XCOMP_COMPACTED | offered);
+}
+
+static void own_all_components(void)
+{
+	if (xgetbv(0) != offered)
+		xsetbv(0, offered);
+}
+
+void xstate_save(void *image)
+{
+	own_all_components();
+	if (compact)
+		xsavec(image, offered);
+	else
+		xsave(image, offered);
+}
+
+void xstate_restore(const void *image)
+{
+	own_all_components();
+	xrstor(image, offered);
+}
