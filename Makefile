@@ -4,7 +4,7 @@ BUILD := build
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 
-all: appliance
+all: appliance guests creelctl
 
 # A step that fails half-way leaves nothing that looks finished.
 .DELETE_ON_ERROR:
@@ -22,6 +22,10 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 	hv/entry.S hv/font.c \
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
 	hv/random.c hv/smp.c hv/topology.c hv/tsc_sync.c
+# guests
+HV_SRC += hv/args.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c hv/host.c \
+	hv/hypercall.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c hv/run.c hv/sched.c \
+	hv/service.c hv/stream.c hv/xstate.c
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/pci_msi.c \
@@ -31,9 +35,8 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/ring.c net/siphash.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
-MGMT_SERVER_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
+MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
 	mgmt/server_create.c mgmt/server_list.c mgmt/server_request.c mgmt/server_stream.c
-MGMT_SRC :=
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
 	$(NET_SRC) $(MGMT_SRC)
@@ -45,8 +48,8 @@ NM      := nm
 OBJCOPY := objcopy
 
 # No path of the machine that builds gets into the image.
-CFLAGS := -std=gnu11 -O2 -g -I. $(WARN) -ffreestanding -fpie -fvisibility=hidden -fshort-wchar \
-	-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-omit-frame-pointer \
+CFLAGS := -std=gnu11 -O2 -g -I. -Iguest-sdk/include $(WARN) -ffreestanding -fpie -fvisibility=hidden \
+	-fshort-wchar -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)=. -MMD -MP \
 	-Wframe-larger-than=4096 $(CFLAGS_EXTRA)
 EFI_CFLAGS := -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -DGNU_EFI_USE_MS_ABI
@@ -154,6 +157,41 @@ $(BUILD)/creelctl: $(CREELCTL_OBJ) $(BUILD)/libcreel.a
 	$(CC) -Wl,--build-id=none $^ -o $@
 
 -include $(CLIENT_OBJ:.o=.d) $(CREELCTL_OBJ:.o=.d)
+# ---- the guest SDK and its examples --------------------------------------------------------------
+# One library and a linker script; a guest is any program linked with both.
+
+SDK_SRC  := guest-sdk/lib/entry.S guest-sdk/lib/calls.c guest-sdk/lib/malloc.c guest-sdk/lib/start.c \
+	guest-sdk/lib/stdio.c guest-sdk/lib/string.c lib/fmt.c
+SDK_OBJ  := $(patsubst %,$(BUILD)/sdk.d/%.o,$(basename $(SDK_SRC)))
+EXAMPLES := hello wordcount echo explore
+
+GUEST_CFLAGS := -std=gnu11 -O2 -g -Iguest-sdk/include -I. $(WARN) -ffreestanding -fno-pic -fno-pie \
+	-mno-red-zone -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
+	-ffile-prefix-map=$(CURDIR)=. -MMD -MP
+GUEST_LDFLAGS := -nostdlib -static --build-id=none -z noexecstack -T guest-sdk/guest.lds
+
+guests: $(addprefix $(BUILD)/guests/,$(EXAMPLES))
+
+$(BUILD)/sdk.d/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) -c $< -o $@
+
+$(BUILD)/sdk.d/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) -c $< -o $@
+
+$(BUILD)/sdk.d/guest-sdk/lib/string.o: GUEST_CFLAGS += $(NO_LOOP_CALLS)
+
+$(BUILD)/libcreelguest.a: $(SDK_OBJ)
+	@rm -f $@
+	$(AR) rcsD $@ $^
+
+$(BUILD)/guests/%: $(BUILD)/sdk.d/guest-sdk/examples/%.o $(BUILD)/libcreelguest.a guest-sdk/guest.lds
+	@mkdir -p $(@D)
+	$(LD) $(GUEST_LDFLAGS) $< $(BUILD)/libcreelguest.a -o $@
+
+.SECONDARY: $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.o,$(EXAMPLES))
+-include $(SDK_OBJ:.o=.d) $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.d,$(EXAMPLES))
 
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
 # A test NAME is added to UNIT_TESTS and is tests/unit/NAME_test.c with the sources in NAME_SRC;
@@ -161,7 +199,7 @@ $(BUILD)/creelctl: $(CREELCTL_OBJ) $(BUILD)/libcreel.a
 
 UNIT_CC     := clang
 UNIT_SAN    := address,undefined
-UNIT_CFLAGS := -std=gnu11 -g -O1 -I. $(WARN) -fno-omit-frame-pointer -MMD -MP
+UNIT_CFLAGS := -std=gnu11 -g -O1 -I. -Iguest-sdk/include $(WARN) -fno-omit-frame-pointer -MMD -MP
 
 UNIT_TESTS += net_state
 net_state_SRC := tests/unit/net_bench.c $(NET_SRC)
@@ -310,7 +348,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 # ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
 
-FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SERVER_SRC) \
+FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) \
 	tests/fake_hv.c lib/err.c lib/fmt.c)
 MGMT_CTL_OBJ  := $(patsubst %.c,$(BUILD)/mgmt/%.o,$(CREELCTL_SRC) $(CLIENT_SRC))
 
