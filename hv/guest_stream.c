@@ -137,6 +137,7 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
 	spin_lock(&g->lock);
 	if (g->stream[stream])
 		n = stream_get(g->stream[stream], position, buf, size);
+	*position -= n; /* the caller wants to know where these bytes were */
 	*end = n == 0 && size && g->state == GUEST_STOPPED;
 	spin_unlock(&g->lock);
 	unpin(g);

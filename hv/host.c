@@ -3,6 +3,7 @@
 #include "hv/core.h"
 #include "hv/cpu.h"
 #include "hv/hypervisor.h"
+#include "hv/log.h"
 #include "hv/objects.h"
 #include "hv/platform.h"
 #include "lib/string.h"
@@ -123,6 +124,11 @@ const char *host_meter_name(enum host_meter kind)
 
 	_Static_assert(ARRAY_SIZE(names) == METER_KINDS, "every meter has a name");
 	return names[kind];
+}
+
+size_t host_log(uint64_t *seq, char *buf, size_t size)
+{
+	return log_read(seq, buf, size);
 }
 
 void host_random(void *buf, size_t size)

@@ -21,4 +21,19 @@ struct hypervisor {
 
 extern struct hypervisor hv;
 
+struct boot_info;
+struct core;
+
+/*
+ * The steps of hv_main() that make it, once the backend is chosen and memory is shared out.
+ */
+
+/* The registry, the root budget, what guests are shown of the processor. ERR_NOMEM; ERR_UNSUPPORTED:
+ * no XSAVE. */
+int hypervisor_start(void) MUST_CHECK;
+/* Switch virtualisation on, on the core that this runs on. */
+int hypervisor_core_start(struct core *core) MUST_CHECK;
+/* The images of the boot volume, as if a client had put them. */
+void hypervisor_put_images(const struct boot_info *info);
+
 #endif

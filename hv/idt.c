@@ -6,6 +6,7 @@
 #include "hv/log.h"
 #include "hv/machine_check.h"
 #include "hv/panic.h"
+#include "hv/sched.h"
 #include "lib/spinlock.h"
 
 /* SDM Vol 3, "64-Bit Mode IDT". */
@@ -201,10 +202,12 @@ void idt_dispatch(struct trap_frame *f)
 		this_core()->spurious_count++;
 		break;
 	case VECTOR_KICK:
+		sched_attention(this_core());
 		apic_eoi();
 		break;
 	case VECTOR_TIMER:
 		this_core()->timer_count++;
+		sched_attention(this_core());
 		apic_eoi();
 		break;
 	case VECTOR_APIC_ERROR:
@@ -213,5 +216,6 @@ void idt_dispatch(struct trap_frame *f)
 		break;
 	default:
 		handle_irq((uint8_t)f->vector);
+		sched_attention(this_core());
 	}
 }

@@ -19,6 +19,8 @@
 #include "hv/machine_check.h"
 #include "hv/panic.h"
 #include "hv/random.h"
+#include "hv/run.h"
+#include "hv/service.h"
 #include "hv/smp.h"
 #include "lib/string.h"
 
@@ -28,8 +30,6 @@
 #define RESERVE_MAX   (512 * MIB)
 
 #define WHY_MAX 256
-
-struct hypervisor hv;
 
 static struct acpi_info acpi;
 
@@ -77,7 +77,9 @@ static void choose_backend(void)
 {
 	char why[WHY_MAX];
 
-	if (cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM)
+	if (cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_VMX)
+		hv.vm = &vmx_ops;
+	else if (cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM)
 		hv.vm = &svm_ops;
 	else if (cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_VMX)
 		hv.vm = &vmx_ops;
@@ -136,6 +138,18 @@ static void share_out_memory(struct boot_info *info)
 		(unsigned long long)(reserve / MIB));
 }
 
+/* From here on guests can be made; none runs before the cores do. */
+static void start_guests(const struct boot_info *info)
+{
+	int err = hypervisor_start();
+
+	if (err == ERR_UNSUPPORTED)
+		refuse("this processor has no XSAVE, which keeps guests' vector registers apart");
+	if (err)
+		refuse("too little memory for the tables of guests: %s", err_str(err));
+	hypervisor_put_images(info);
+}
+
 /* What devices add to the generator. */
 static void gather_device_entropy(void)
 {
@@ -148,12 +162,11 @@ static void gather_device_entropy(void)
 /* Every core's life, after the boot core has told the story below. */
 NORETURN static void core_main(struct core *core)
 {
-	int err = hv.vm->core_start(core, &hv.pool);
+	int err = hypervisor_core_start(core);
 
 	if (err)
 		panic("core %u: %s cannot be switched on: %s", core->id, hv.vm->name, err_str(err));
-	for (;;)
-		cpu_sleep();
+	run_loop(core, core->id == 0 ? service_poll : NULL);
 }
 
 void hv_main(struct boot_info *info)
@@ -192,11 +205,12 @@ void hv_main(struct boot_info *info)
 	/* memory: first for the cores' stacks, the rest as frames */
 	smp_prepare(info, &acpi, core);
 	share_out_memory(info);
+	start_guests(info);
 
 	/* devices: none may write to memory but those that we drive */
 	pci_quiesce(driver_env());
 	gather_device_entropy();
-	nic_probe(driver_env());
+	service_start(info, nic_probe(driver_env()));
 
 	/* all other cores, then our own part */
 	hv.boot_id[0] = random_u64();

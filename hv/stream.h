@@ -46,7 +46,8 @@ int64_t stream_put(struct stream *s, unsigned core, const uint8_t *data, size_t 
 /* Bytes that can be put without dropping any that a reader holds. */
 uint64_t stream_room(const struct stream *s);
 
-/* Copy up to `size` bytes from *position on, which first moves up to the oldest byte kept. */
+/* Copy up to `size` bytes from *position on, which first moves up to the oldest byte kept, and then
+ * behind what was copied. */
 size_t stream_get(const struct stream *s, uint64_t *position, uint8_t *buf, size_t size);
 
 /* A slot that begins at the oldest byte kept, or ERR_LIMIT. */

@@ -1,0 +1,281 @@
+#include "hv/service.h"
+
+#include "boot/handover.h"
+#include "drivers/nic.h"
+#include "hv/clock.h"
+#include "hv/hypervisor.h"
+#include "hv/log.h"
+#include "hv/platform.h"
+#include "lib/string.h"
+#include "mgmt/server.h"
+#include "net/stack.h"
+#include "net/tcp.h"
+
+#define RX_BUDGET       64        /* frames handled before guests get their turn */
+#define TICK_US         1000000u
+#define POLL_US         1000u     /* a card without interrupts is looked at so often */
+#define MAX_CONNECTIONS 2048
+#define MIN_CONNECTIONS 64
+#define MEMORY_A_CONNECTION (1 * MIB) /* of the machine, for each connection that it may have */
+#define BUFFER_PER_CONNECTION (8 * KIB)
+
+/* One client: its connection in the stack below, and in the server above. */
+struct client {
+	struct tcp_conn *tcp; /* NULL: it has gone */
+	struct conn *conn;    /* NULL: the server is done with it */
+	struct client *next_free;
+};
+
+static struct nic *nic;
+static struct net_stack net;
+static struct server server;
+static struct client *free_clients;
+static uint64_t next_tick_us;
+static bool link_up, irq_on;
+
+/* ---- the server's transport is a TCP connection ----------------------------------------------- */
+
+static int64_t transport_read(void *transport, uint8_t *buf, size_t size)
+{
+	struct client *c = transport;
+
+	if (!c->tcp)
+		return ERR_CLOSED;
+	size_t n = tcp_read(c->tcp, buf, size);
+
+	return n == 0 && tcp_at_end(c->tcp) ? ERR_CLOSED : (int64_t)n;
+}
+
+static int64_t transport_write(void *transport, const uint8_t *buf, size_t size)
+{
+	struct client *c = transport;
+
+	return c->tcp ? (int64_t)tcp_write(c->tcp, buf, size) : ERR_CLOSED;
+}
+
+static void transport_close(void *transport, bool abort)
+{
+	struct client *c = transport;
+
+	if (c->tcp && abort)
+		tcp_abort(c->tcp);
+	else if (c->tcp)
+		tcp_close(c->tcp);
+	*c = (struct client){.next_free = free_clients};
+	free_clients = c;
+}
+
+static const struct transport_ops tcp_transport = {
+	.read = transport_read,
+	.write = transport_write,
+	.close = transport_close,
+};
+
+static int tcp_opened(struct tcp_conn *tcp, void *ctx)
+{
+	struct client *c = free_clients;
+
+	(void)ctx;
+	if (!c)
+		return ERR_LIMIT;
+	free_clients = c->next_free;
+	*c = (struct client){.tcp = tcp};
+	tcp_set_user(tcp, c);
+	/* On failure the server has closed the transport, and with it the connection. */
+	(void)server_accept(&server, &tcp_transport, c, clock_us(), &c->conn);
+	return OK;
+}
+
+static void tcp_changed(struct tcp_conn *tcp)
+{
+	struct client *c = tcp_user(tcp);
+
+	server_event(&server, c->conn);
+}
+
+static void tcp_closed(struct tcp_conn *tcp, enum tcp_reason reason)
+{
+	struct client *c = tcp_user(tcp);
+
+	(void)reason;
+	c->tcp = NULL;
+	server_event(&server, c->conn);
+}
+
+static const struct tcp_ops tcp_events = {
+	.opened = tcp_opened,
+	.received = tcp_changed,
+	.sendable = tcp_changed,
+	.ended = tcp_changed,
+	.closed = tcp_closed,
+};
+
+/* ---- the stack's link is the network card ----------------------------------------------------- */
+
+static int send_frame(void *ctx, const void *frame, size_t length)
+{
+	(void)ctx;
+	return nic_send(nic, frame, length);
+}
+
+static void random_for_net(void *ctx, void *buf, size_t size)
+{
+	(void)ctx;
+	platform_random(buf, size);
+}
+
+static void receive_frame(void *ctx, const uint8_t *frame, size_t length)
+{
+	(void)ctx;
+	net_input(&net, frame, length, clock_us());
+}
+
+static void address_changed(void *ctx, const struct net_address *a)
+{
+	(void)ctx;
+	if (a->addr)
+		log_info("address: %u.%u.%u.%u", a->addr >> 24, a->addr >> 16 & 255,
+			a->addr >> 8 & 255, a->addr & 255);
+	else
+		log_warn("address: none");
+}
+
+void platform_network(uint32_t *address, uint8_t mac[6])
+{
+	*address = nic ? net_address(&net)->addr : 0;
+	memset(mac, 0, 6);
+	if (nic)
+		memcpy(mac, nic->mac, 6);
+}
+
+/* ---- start ------------------------------------------------------------------------------------ */
+
+static void *take(size_t size)
+{
+	hpa_t at;
+
+	if (frame_alloc_contiguous(&hv.pool, align_up(size, PAGE_SIZE) / PAGE_SIZE, PAGE_SIZE, &at))
+		return NULL;
+	return frame_ptr(&hv.pool, at);
+}
+
+static bool start_net(const struct boot_config *conf, uint32_t connections)
+{
+	const struct net_config config = {
+		.mac = {nic->mac[0], nic->mac[1], nic->mac[2], nic->mac[3], nic->mac[4], nic->mac[5]},
+		.dhcp = conf->dhcp,
+		.address = {.addr = conf->address,
+			.mask = conf->netmask,
+			.gateway = conf->gateway,
+			.dns = conf->dns},
+		.hostname = "creel",
+		.max_connections = connections,
+		.pool_per_conn = BUFFER_PER_CONNECTION,
+		.send = send_frame,
+		.random = random_for_net,
+		.address_changed = address_changed,
+	};
+	size_t size = net_arena_size(&config);
+	void *arena = take(size);
+
+	return arena && net_init(&net, &config, arena, size) == OK;
+}
+
+static bool start_server(const struct boot_config *conf, uint32_t connections)
+{
+	struct server_config config = SERVER_CONFIG_DEFAULT;
+
+	config.connections = connections;
+	config.buffers = MIN(config.buffers, connections);
+	config.inputs = MIN(config.inputs, connections);
+
+	size_t size = server_memory(&config);
+	void *arena = take(size);
+	struct client *clients = take(connections * sizeof(*clients));
+
+	if (!arena || !clients || server_init(&server, &config, arena, size))
+		return false;
+	for (uint32_t i = 0; i < connections; i++) {
+		clients[i].next_free = free_clients;
+		free_clients = &clients[i];
+	}
+	return tcp_listen(&net, conf->port, 0, &tcp_events, NULL) == OK;
+}
+
+void service_start(const struct boot_info *info, struct nic *card)
+{
+	const struct boot_config *conf = &info->config;
+	uint32_t connections = (uint32_t)MIN(
+		MAX(hv.pool.total * PAGE_SIZE / MEMORY_A_CONNECTION, MIN_CONNECTIONS + 0ull),
+		MAX_CONNECTIONS + 0ull);
+
+	nic = card;
+	if (!nic) {
+		log_error("no network card that Creel can drive: nobody can manage this host");
+		return;
+	}
+	if (!start_net(conf, connections)) {
+		log_error("the network can't be started: too little memory for %u connections",
+			connections);
+		nic = NULL;
+		return;
+	}
+	if (!conf->insecure_plain)
+		log_warn("the management port stays closed: it is not sealed yet, and creel.conf does "
+			 "not say insecure-plain = yes");
+	else if (start_server(conf, connections))
+		log_warn("management on TCP port %u, INSECURE: whoever reaches it owns this host",
+			conf->port);
+	else
+		log_error("the management port can't be opened");
+}
+
+/* ---- work ------------------------------------------------------------------------------------- */
+
+static uint64_t tsc_at(uint64_t us)
+{
+	return us == UINT64_MAX ? us : clock_tsc_zero() + clock_us_to_tsc(us);
+}
+
+static void tick(uint64_t now)
+{
+	next_tick_us = now + TICK_US;
+	nic_tick(nic);
+	if (nic->link_up == link_up)
+		return;
+	link_up = nic->link_up;
+	log_info("network link %s", link_up ? "up" : "down");
+	net_link(&net, link_up, now);
+}
+
+bool service_poll(uint64_t *next)
+{
+	if (!nic)
+		return false;
+	if (irq_on)
+		nic_irq_disable(nic);
+	irq_on = false;
+
+	uint64_t now = clock_us();
+	bool busy = nic_poll(nic, RX_BUDGET, receive_frame, NULL) == RX_BUDGET;
+
+	if (now >= next_tick_us)
+		tick(now);
+	if (server.conns)
+		busy |= server_poll(&server, now);
+	net_poll(&net, now);
+	nic_flush(nic);
+	if (busy)
+		return true;
+	irq_on = true;
+	if (nic_irq_enable(nic))
+		return true;
+	uint64_t at = MIN(net_next_timer(&net), next_tick_us);
+
+	if (server.conns)
+		at = MIN(at, server_next_timer(&server));
+	if (nic->needs_poll)
+		at = MIN(at, now + POLL_US);
+	*next = tsc_at(at);
+	return false;
+}
