@@ -303,7 +303,8 @@ void apic_timer_calibrate(void)
 
 	if (!ticks)
 		panic("the local APIC timer does not count");
-	log_debug("local APIC timer: %llu kHz", (unsigned long long)(ticks / (CALIBRATE_US / 1000)));
+	log_debug("local APIC timer: %llu kHz",
+		(unsigned long long)(ticks * 1000000 / clock_tsc_to_ns(tsc)));
 }
 
 void apic_timer_arm(uint64_t tsc)

@@ -51,6 +51,7 @@
 #define CMOS_INDEX    0x70
 #define CMOS_DATA     0x71
 #define CMOS_NMI_OFF  0x80 /* must stay 0: NMIs are wanted */
+#define CMOS_CENTURY  0x32 /* where most machines have it, for those without ACPI */
 #define CMOS_STATUS_A 0x0a
 #define   CMOS_UPDATING 0x80
 #define CMOS_STATUS_B 0x0b
@@ -310,7 +311,7 @@ void clock_init(const struct acpi_info *acpi, uint64_t tsc_at_entry)
 		how = "CPUID, confirmed by measurement";
 	}
 	set_frequency(measured, tsc_at_entry);
-	init_wall(acpi->cmos_century);
+	init_wall(acpi->present ? acpi->cmos_century : CMOS_CENTURY);
 	log_info("clock: TSC at %llu kHz by %s", (unsigned long long)clock_tsc_khz(), how);
 	if (!(cpuid(CPUID_INVARIANT).edx & CPUID_X7_EDX_INVARIANT_TSC))
 		log_warn("the TSC is not invariant: times are wrong if the processor changes its speed");
