@@ -1,7 +1,8 @@
 /*
  * TCP by events (RFC 9293). A listener's connections report through its operations, all called
  * from inside net_input() or net_poll(). The calls below only change the connection and return:
- * what they cause to be sent leaves at the end of the event, or in the next net_poll().
+ * what they cause to be sent leaves at the end of the event, or in the next net_poll(), which must
+ * follow soon (net_next_timer() then says 0).
  *
  * A connection is the owner's from opened() until the owner calls tcp_close() or tcp_abort(), or
  * closed() was called. The handle must not be used after any of the three.

@@ -169,8 +169,6 @@ void tcp_orphan(struct tcp_conn *c)
 	ring_clear(&c->stack->tcp.pool, &c->rx);
 	if (c->state == TCP_TIME_WAIT)
 		tcp_wait_in_line(c);
-	else if (c->state != TCP_CLOSED)
-		c->deadline[TCP_LIFE] = c->stack->now + TCP_LINGER_US;
 }
 
 static void deliver(struct tcp_conn *c, enum tcp_event event)
@@ -220,6 +218,9 @@ void tcp_finish(struct tcp_conn *c)
 		return;
 	}
 	list_remove(&c->ready);
+	/* Not in tcp_close(), which may be called long after the stack last saw the time. */
+	if (tcp_synchronized(c) && !c->ops && c->deadline[TCP_LIFE] == TIMER_NEVER)
+		c->deadline[TCP_LIFE] = c->stack->now + TCP_LINGER_US;
 	tcp_output(c);
 	tcp_rearm(c);
 }

@@ -104,8 +104,12 @@ static void fire_keepalive(struct tcp_conn *c)
 
 static void fire_life(struct tcp_conn *c)
 {
-	if (c->state != TCP_TIME_WAIT)
-		tcp_send_reset(c); /* lingered long enough without an owner */
+	/*
+	 * It lingered long enough without an owner. In FIN-WAIT-2 the peer has everything that was
+	 * written; a reset now could only keep it from reading that.
+	 */
+	if (c->state != TCP_TIME_WAIT && c->state != TCP_FIN_WAIT_2)
+		tcp_send_reset(c);
 	c->state = TCP_CLOSED;
 }
 
