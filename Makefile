@@ -204,6 +204,9 @@ UNIT_CFLAGS := -std=gnu11 -g -O1 -I. -Iguest-sdk/include $(WARN) -fno-omit-frame
 UNIT_TESTS += net_state
 net_state_SRC := tests/unit/net_bench.c $(NET_SRC)
 
+UNIT_TESTS += net_flood
+net_flood_SRC := tests/unit/net_bench.c $(NET_SRC)
+
 UNIT_TESTS += net_dhcp
 net_dhcp_SRC := $(NET_SRC)
 

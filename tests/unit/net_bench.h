@@ -5,6 +5,7 @@
 #ifndef TESTS_UNIT_NET_BENCH_H
 #define TESTS_UNIT_NET_BENCH_H
 
+#include "lib/err.h"
 #include "net/tcp_conn.h"
 
 #define BENCH_PORT      80
