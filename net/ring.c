@@ -60,12 +60,16 @@ uint32_t ring_room(const struct chunk_pool *pool, const struct ring *r)
 	uint32_t left = ring_capacity(r) - r->len;
 	uint32_t within;
 	const uint32_t *slot = ring_slot(r, r->len, &within);
+	uint32_t chunks = pool->free;
 	uint64_t memory = 0;
 
+	/* The chunk that is there, or the head's, which may come out of the reserve. */
 	if (*slot != CHUNK_NONE || r->len == 0)
 		memory += CHUNK_SIZE - within;
-	if (pool->free > pool->reserve)
-		memory += (uint64_t)(pool->free - pool->reserve) * CHUNK_SIZE;
+	if (*slot == CHUNK_NONE && r->len == 0 && chunks)
+		chunks--;
+	if (chunks > pool->reserve)
+		memory += (uint64_t)(chunks - pool->reserve) * CHUNK_SIZE;
 	return (uint32_t)MIN((uint64_t)left, memory);
 }
 
