@@ -81,8 +81,6 @@ static void choose_backend(void)
 		hv.vm = &vmx_ops;
 	else if (cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM)
 		hv.vm = &svm_ops;
-	else if (cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_VMX)
-		hv.vm = &vmx_ops;
 	else
 		refuse("this processor offers neither VT-x nor AMD-V; if it has one, switch it on in the "
 		       "firmware set-up, or in the hypervisor that this machine runs on");

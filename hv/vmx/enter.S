@@ -4,7 +4,6 @@
  * int vmx_enter(uint64_t regs[REG_COUNT] rdi, struct vmx_core *c rsi, bool launched edx)
  */
 #include "hv/vmx/vmcs.h"
-
 	/* Offsets in regs[], by enum vm_reg; slot 4 is RSP's and stays unused. */
 	.set	RAX, 0
 	.set	RCX, 8
@@ -21,7 +20,6 @@
 	.set	R13, 104
 	.set	R14, 112
 	.set	R15, 120
-
 	.text
 	.globl	vmx_enter, vmx_exit_point
 	.hidden	vmx_enter, vmx_exit_point
@@ -63,7 +61,6 @@ vmx_enter:
 	pop	%rdi
 	jmp	4f
 	.size	vmx_enter, . - vmx_enter
-
 	.type	vmx_exit_point, @function
 vmx_exit_point:
 	xchg	%rdi, (%rsp)
