@@ -164,6 +164,7 @@ SDK_SRC  := guest-sdk/lib/entry.S guest-sdk/lib/calls.c guest-sdk/lib/malloc.c g
 	guest-sdk/lib/stdio.c guest-sdk/lib/string.c lib/fmt.c
 SDK_OBJ  := $(patsubst %,$(BUILD)/sdk.d/%.o,$(basename $(SDK_SRC)))
 EXAMPLES := hello wordcount echo explore
+TEST_GUESTS := bench
 
 GUEST_CFLAGS := -std=gnu11 -O2 -g -Iguest-sdk/include -I. $(WARN) -ffreestanding -fno-pic -fno-pie \
 	-mno-red-zone -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
@@ -171,6 +172,7 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g -Iguest-sdk/include -I. $(WARN) -ffreestanding
 GUEST_LDFLAGS := -nostdlib -static --build-id=none -z noexecstack -T guest-sdk/guest.lds
 
 guests: $(addprefix $(BUILD)/guests/,$(EXAMPLES))
+test-guests: $(addprefix $(BUILD)/test-guests/,$(TEST_GUESTS))
 
 $(BUILD)/sdk.d/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -190,8 +192,14 @@ $(BUILD)/guests/%: $(BUILD)/sdk.d/guest-sdk/examples/%.o $(BUILD)/libcreelguest.
 	@mkdir -p $(@D)
 	$(LD) $(GUEST_LDFLAGS) $< $(BUILD)/libcreelguest.a -o $@
 
-.SECONDARY: $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.o,$(EXAMPLES))
--include $(SDK_OBJ:.o=.d) $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.d,$(EXAMPLES))
+$(BUILD)/test-guests/%: $(BUILD)/sdk.d/tests/guests/%.o $(BUILD)/libcreelguest.a guest-sdk/guest.lds
+	@mkdir -p $(@D)
+	$(LD) $(GUEST_LDFLAGS) $< $(BUILD)/libcreelguest.a -o $@
+
+GUEST_OBJ := $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.o,$(EXAMPLES)) \
+	$(patsubst %,$(BUILD)/sdk.d/tests/guests/%.o,$(TEST_GUESTS))
+.SECONDARY: $(GUEST_OBJ)
+-include $(SDK_OBJ:.o=.d) $(GUEST_OBJ:.o=.d)
 
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
 # A test NAME is added to UNIT_TESTS and is tests/unit/NAME_test.c with the sources in NAME_SRC;

@@ -85,6 +85,13 @@ void host_meter(enum host_meter kind, struct host_meter_value *value)
 		value->count += m->count;
 		value->ticks += m->ticks;
 	}
+	/* What memory trees do is counted there. */
+	if (kind == METER_TABLE_COPY || kind == METER_PAGE_COPY) {
+		struct gmem_stats s;
+
+		gmem_stats(&hv.pool, &s);
+		value->count = kind == METER_TABLE_COPY ? s.tables_copied : s.pages_copied;
+	}
 }
 
 void host_meter_reset(void)
@@ -114,6 +121,7 @@ const char *host_meter_name(enum host_meter kind)
 		[METER_INTERRUPT] = "interrupt",
 		[METER_HLT] = "hlt",
 		[METER_OTHER_EXIT] = "other_exit",
+		[METER_FIRST_EXIT] = "first_exit",
 		[METER_LOAD] = "load",
 		[METER_STORE] = "store",
 		[METER_FLUSH_GUEST] = "flush_guest",

@@ -52,6 +52,7 @@ struct guest {
 	uint8_t news;         /* set of enum guest_news; under the news lock */
 	bool queued;          /* in the run queue of core `home` */
 	bool clock_runs;      /* machine.vcpu.tsc_offset counts, not machine.tsc */
+	bool begun;           /* it has had an exit that was no memory fault */
 	bool keep;            /* stays listed when it has stopped */
 	bool counted;         /* among its parent's children */
 	bool input_ended;

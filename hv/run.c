@@ -11,11 +11,13 @@
 
 #define REAP_STEPS      2048 /* table entries freed between two slices */
 #define REAP_STEPS_IDLE 16384
+#define ZERO_STEPS      16   /* frames zeroed before an idle core looks around again */
 
 /* Until the end of the slice, or until something else wants the core. */
 static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_end)
 {
 	struct machine *m = &g->machine;
+	uint64_t start = rdtsc();
 	struct vm_exit exit;
 	enum run_next next;
 
@@ -25,6 +27,10 @@ static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_en
 		if (UNLIKELY(flush != TLB_KEEP))
 			meter_count(core, flush == TLB_FLUSH_ALL ? METER_FLUSH_ALL : METER_FLUSH_GUEST);
 		hv.vm->run(core, &m->vcpu, m->mem.root, g->tlb.tag, flush, slice_end, &exit);
+		if (UNLIKELY(!g->begun) && exit.kind != EXIT_MEMORY) {
+			g->begun = true;
+			meter_time(core, METER_FIRST_EXIT, start);
+		}
 		next = exit_handle(core, g, &exit);
 	} while (next == RUN_AGAIN &&
 		 !__atomic_load_n(&core->sched.attention, __ATOMIC_RELAXED) &&
@@ -40,11 +46,15 @@ static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
 	if (!hv.caps.has_slice_timer)
 		platform_timer(slice_end);
 	exit_reload(core, g);
+	meter_time(core, METER_LOAD, start);
 	core->current = g;
 	core->leaving.stop = STOP_NONE;
 	enum run_next next = enter(core, g, slice_end);
 
+	uint64_t end = rdtsc();
+
 	exit_unload(core, g);
+	meter_time(core, METER_STORE, end);
 	core->current = NULL;
 	if (next == RUN_LEAVE && core->leaving.stop != STOP_NONE)
 		guest_stop(core, g, core->leaving.stop, core->leaving.text,
@@ -52,10 +62,35 @@ static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
 	sched_put(core, g, rdtsc() - start);
 }
 
+/* Free what was dropped, up to `steps` table entries. True when more remains. */
+static bool reap(struct core *core, unsigned steps)
+{
+	if (!gmem_reap_pending(&hv.pool))
+		return false;
+	uint64_t start = rdtsc();
+	bool more = gmem_reap(&hv.pool, core->id, steps);
+
+	meter_time(core, METER_REAP, start);
+	return more;
+}
+
+/* Zero a few free frames, for those who will need them at once. True when more are wanted. */
+static bool zero(struct core *core)
+{
+	for (unsigned i = 0; i < ZERO_STEPS; i++) {
+		uint64_t start = rdtsc();
+
+		if (!frame_zero_some(&hv.pool, core->id, 1))
+			return false;
+		meter_time(core, METER_ZERO, start);
+	}
+	return true;
+}
+
 /* Nothing to run: free what was dropped, then sleep until an interrupt or the next timer. */
 static void idle(struct core *core, uint64_t wake_at)
 {
-	if (gmem_reap(&hv.pool, core->id, REAP_STEPS_IDLE))
+	if (reap(core, REAP_STEPS_IDLE) || zero(core))
 		return;
 	frame_core_drain(&hv.pool, core->id);
 	tlb_idle_enter(core->tlb);
@@ -80,7 +115,7 @@ void run_loop(struct core *core, service_fn *service)
 
 		if (g) {
 			run_guest(core, g, wake_at);
-			(void)gmem_reap(&hv.pool, core->id, REAP_STEPS);
+			(void)reap(core, REAP_STEPS);
 		} else if (!busy) {
 			idle(core, wake_at);
 		}
