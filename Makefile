@@ -384,6 +384,7 @@ help:
 	@echo 'make test               everything that a change must pass'
 	@echo 'make unit, make fuzz    the parts of it that need no emulator'
 	@echo 'make mutate             break the memory trees on purpose: some test must fail each time'
+	@echo 'make net-peer           the network stack against the Linux kernel, over a tap'
 	@echo 'make check-reproducible two builds of this commit are the same, byte for byte'
 	@echo 'make bench              costs in instructions and bytes, to build/bench.json'
 	@echo 'make iso                build/creel.iso; CONF=FILE, IMAGES="FILE..." go on it'
