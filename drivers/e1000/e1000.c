@@ -170,7 +170,7 @@ static void flush(struct nic *nic)
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
 
-/* Reading the cause clears it, without which no further message would come. */
+/* Reading the cause clears it; left alone, it would interrupt again as soon as it is asked for. */
 static void on_interrupt(void *arg)
 {
 	struct e1000 *e = arg;

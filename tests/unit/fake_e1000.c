@@ -23,6 +23,7 @@ enum {
 	TDT = 0x3818,
 	CRCERRS = 0x4000,
 	MPC = 0x4010,
+	MTA = 0x5200,
 	RAL = 0x5400,
 	RAH = 0x5404,
 };
@@ -32,13 +33,14 @@ static uint32_t *reg(struct fake_e1000 *e, uint32_t offset)
 	return &e->reg[offset / 4];
 }
 
-/* A message goes out when a cause appears that is asked for, and not again before it was read. */
-static void raise(struct fake_e1000 *e, uint32_t cause)
+/* Causes that are there, and those that are asked for: a message goes out when the first meet. */
+static void set_causes(struct fake_e1000 *e, uint32_t there, uint32_t asked)
 {
 	uint32_t before = *reg(e, ICR) & *reg(e, IMS);
 
-	*reg(e, ICR) |= cause;
-	if (before || !(*reg(e, ICR) & *reg(e, IMS)))
+	*reg(e, ICR) = there;
+	*reg(e, IMS) = asked;
+	if (before || !(there & asked))
 		return;
 	if (!e->express || !(e->pci->config[FAKE_E1000_MSI / 4] >> 16 & 1))
 		return;
@@ -76,7 +78,7 @@ bool fake_e1000_fill(struct fake_e1000 *e, const void *data, size_t data_size, u
 	d[12] = status;
 	d[13] = errors;
 	*reg(e, RDH) = (head + 1) % FAKE_E1000_RING;
-	raise(e, 1u << 7);
+	set_causes(e, *reg(e, ICR) | 1u << 7, *reg(e, IMS));
 	return true;
 }
 
@@ -158,6 +160,7 @@ static void write_ctrl(struct fake_e1000 *e, uint32_t value)
 	CHECK_EQ(*reg(e, RCTL) & 2, 0); /* stopped before it is reset */
 	e->resets++;
 	memset(e->reg, 0, sizeof(e->reg));
+	memset(reg(e, MTA), 0xff, 512); /* a reset leaves the table as it is */
 	*reg(e, CTRL) = e->never_resets ? value : 0x240;
 }
 
@@ -186,7 +189,7 @@ static void window_write(void *ctx, uint32_t offset, unsigned width, uint32_t va
 		write_eerd(e, value);
 		break;
 	case IMS:
-		*reg(e, IMS) |= value;
+		set_causes(e, *reg(e, ICR), *reg(e, IMS) | value);
 		break;
 	case IMC:
 		*reg(e, IMS) &= ~value;
@@ -226,6 +229,9 @@ void fake_e1000_add(struct fake_e1000 *e, uint8_t device, uint16_t device_id)
 	fake_bar(f, 0, BAR_BASE, BAR_SIZE, false);
 	if (!e->express)
 		return;
+	fake_capability(f, FAKE_E1000_EXPRESS, 0x10, 2);
+	f->config[FAKE_E1000_EXPRESS / 4 + 4] = 0x10110043; /* the link may sleep */
+	f->writable[FAKE_E1000_EXPRESS / 4 + 4] = 0xffff;
 	fake_capability(f, FAKE_E1000_MSI, 5, 0x80);
 	for (unsigned i = 1; i < 4; i++)
 		f->writable[FAKE_E1000_MSI / 4 + i] = UINT32_MAX;

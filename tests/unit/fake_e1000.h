@@ -10,7 +10,8 @@
 
 #define FAKE_E1000_82540EM 0x100e
 #define FAKE_E1000_82574L  0x10d3
-#define FAKE_E1000_MSI     0x50 /* capability, of the 82574L only */
+#define FAKE_E1000_MSI     0x50 /* capabilities, of the 82574L only */
+#define FAKE_E1000_EXPRESS 0xe0
 #define FAKE_E1000_RING    256
 
 struct fake_e1000_frame {

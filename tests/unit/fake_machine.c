@@ -110,6 +110,10 @@ static void config_write(struct fake_function *f, unsigned reg, uint32_t value)
 
 	f->config[reg] = ((old & ~f->writable[reg]) | (value & f->writable[reg])) &
 			 ~(value & f->clears[reg]);
+	if (reg == FAKE_REG_BAR0 && value == UINT32_MAX && f->sizing_answer)
+		f->config[reg] = f->sizing_answer;
+	if (reg == FAKE_REG_BAR0 && value != UINT32_MAX && f->sizing_answer)
+		f->config[reg] = value;
 	if (reg == FAKE_REG_COMMAND && old & ~f->config[reg] & FAKE_COMMAND_MASTER)
 		f->master_off_order = ++master_off_count;
 	if (reg >= FAKE_REG_BAR0 && reg < FAKE_REG_BAR0 + 6 && value == UINT32_MAX &&

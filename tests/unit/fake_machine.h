@@ -31,6 +31,7 @@ struct fake_function {
 	uint32_t clears[FAKE_CONFIG_DWORDS];   /* bits that a written 1 clears */
 	unsigned master_off_order;             /* when its bus mastering went off: 1, 2, ... */
 	bool decoded_while_sizing;             /* a BAR held all ones with decoding on */
+	uint32_t sizing_answer;                /* what BAR 0 reads as, once all ones were written */
 	bool all_functions;                    /* answers at functions 1 to 7 as well */
 };
 

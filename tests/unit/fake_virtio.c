@@ -105,13 +105,14 @@ void fake_virtio_transmit(struct fake_virtio *v)
 	uint16_t id;
 
 	while (fake_virtio_take(v, 1, &id)) {
-		const uint8_t *at = buffer(v, 1, id, false, &size);
+		uint8_t *at = buffer(v, 1, id, false, &size);
 		struct fake_frame *f = &v->sent[v->sent_count++ % ARRAY_SIZE(v->sent)];
 
 		CHECK(size > HEADER_SIZE && size - HEADER_SIZE <= sizeof(f->data));
 		CHECK(memcmp(at, header, HEADER_SIZE) == 0);
 		f->length = size - HEADER_SIZE;
 		memcpy(f->data, at + HEADER_SIZE, f->length);
+		memset(at, 0xee, size); /* whatever was there before */
 		fake_virtio_give(v, 1, id, 0);
 	}
 }
@@ -124,7 +125,7 @@ static void answer_entropy(struct fake_virtio *v)
 
 	while (fake_virtio_take(v, 0, &id)) {
 		memset(buffer(v, 0, id, true, &size), 0xa5, size);
-		fake_virtio_give(v, 0, id, size);
+		fake_virtio_give(v, 0, v->lies ? 7777 : id, size);
 	}
 }
 

@@ -45,6 +45,7 @@ struct fake_virtio {
 	bool has_no_vectors;
 	bool never_holds_still; /* the generation moves at every look */
 	bool answers_random;
+	bool lies; /* the entropy device gives back what it never got */
 	uint64_t seed;
 	uint16_t notify_off;
 	uint16_t no_notify; /* used ring flags */

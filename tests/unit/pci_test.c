@@ -141,11 +141,12 @@ TEST(quiesce_names_what_will_not_stop)
 
 TEST(mastering_opens_the_bridges_on_the_way_and_no_others)
 {
-	struct fake_function *root, *leaf, *other, *wild, *unset, *nic;
+	struct fake_function *root, *leaf, *other, *before, *wild, *unset, *nic;
 
 	fake_reset();
 	root = add_bridge(0, 1, 1, 5);
 	other = add_bridge(0, 2, 6, 9);
+	before = add_bridge(0, 4, 2, 3);
 	wild = add_bridge(3, 0, 2, 255); /* claims buses before its own */
 	unset = add_bridge(0, 3, 0, 0);
 	leaf = add_bridge(1, 0, 4, 4);
@@ -156,7 +157,7 @@ TEST(mastering_opens_the_bridges_on_the_way_and_no_others)
 
 	CHECK_EQ(pci_master_on(&f), 0);
 	CHECK(masters(nic) && masters(root) && masters(leaf));
-	CHECK(!masters(other) && !masters(wild) && !masters(unset));
+	CHECK(!masters(other) && !masters(before) && !masters(wild) && !masters(unset));
 	pci_master_off(&f);
 	CHECK(!masters(nic) && masters(root));
 }
@@ -253,9 +254,10 @@ TEST(bars_that_contradict_themselves_are_refused)
 	fake_bar(f, 0, 0x80000000, 0x1000, false);
 	f->writable[FAKE_REG_BAR0] = 0xff0ff000; /* a hole in the mask */
 	CHECK_EQ(pci_bar(&p, 0, &bar), ERR_INVALID);
-	f->writable[FAKE_REG_BAR0] = 0xffff0000;
-	f->config[FAKE_REG_BAR0] = 0x80001000; /* not a multiple of its size */
+	f->config[FAKE_REG_BAR0] = 0x80001000;
+	f->sizing_answer = 0xffff0000; /* the address is not a multiple of that size */
 	CHECK_EQ(pci_bar(&p, 0, &bar), ERR_INVALID);
+	f->sizing_answer = 0;
 	fake_bar(f, 0, 0x80000000, 0x1000, false);
 	f->config[FAKE_REG_BAR0 + 5] = 0x80000004; /* 64 bits wide, without an upper half */
 	CHECK_EQ(pci_bar(&p, 5, &bar), ERR_INVALID);
@@ -320,7 +322,7 @@ TEST(capabilities_are_found_in_order)
 	CHECK_EQ(pci_capability_next(&p, &walk, 9, 4), 0);
 	CHECK_EQ(find(f, 5, 4), 0x40);
 	CHECK_EQ(find(f, 9, 8), 0x50);
-	f->config[0x50 / 4] = 0; /* now nothing but the one at the very end, too short */
+	f->config[0x50 / 4] = 0xfc00; /* now nothing but the one at the very end, too short */
 	CHECK_EQ(find(f, 9, 8), 0);
 	f->config[FAKE_REG_COMMAND] &= ~FAKE_STATUS_CAPS;
 	CHECK_EQ(find(f, 5, 4), 0);
@@ -347,7 +349,8 @@ TEST(capability_lists_that_run_in_circles_end)
 	f->config[0x60 / 4] = 9 | 0x7000;
 	f->config[0x70 / 4] = 9 | 0x6000;
 	CHECK_EQ(find(f, 5, 4), 0);
-	f->config[FAKE_REG_CAPS] = 0x04; /* into the header */
+	f->config[FAKE_REG_CAPS] = 4 * FAKE_REG_CLASS; /* into the header */
+	f->config[FAKE_REG_CLASS] = 9;
 	CHECK_EQ(find(f, 9, 4), 0);
 }
 

@@ -607,6 +607,10 @@ TEST(a_machine_without_entropy_gives_none)
 	CHECK_EQ(virtio_rng_read(&fake_env, buf, 32), 0);
 	check_rng_is_off();
 	add_rng();
+	dev.lies = true;
+	CHECK_EQ(virtio_rng_read(&fake_env, buf, 32), 0);
+	check_rng_is_off();
+	add_rng();
 	fake_host.dma_left = 0;
 	CHECK_EQ(virtio_rng_read(&fake_env, buf, 32), 0);
 	add_rng();
