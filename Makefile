@@ -293,8 +293,10 @@ e1000_SRC  := tests/unit/fake_e1000.c $(DRIVERS_TEST_SRC)
 UNIT_TESTS += nic
 nic_SRC    := tests/unit/fake_e1000.c tests/unit/fake_virtio.c $(DRIVERS_TEST_SRC)
 
-UNIT_TESTS     += mgmt_proto
-mgmt_proto_SRC  := $(PROTO_SRC)
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile
+mgmt_proto_SRC   := $(PROTO_SRC)
+mgmt_server_SRC  := $(MGMT_SRC) tests/unit/mgmt_client.c tests/fake_hv.c lib/err.c lib/fmt.c
+mgmt_hostile_SRC := $(mgmt_server_SRC)
 
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
@@ -365,6 +367,9 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 # ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
 
+mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
+	@tests/mgmt/creelctl.py $^
+
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) \
 	tests/fake_hv.c lib/err.c lib/fmt.c)
 MGMT_CTL_OBJ  := $(patsubst %.c,$(BUILD)/mgmt/%.o,$(CREELCTL_SRC) $(CLIENT_SRC))
@@ -423,6 +428,7 @@ SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
 TESTS += "$(SUBMAKE) unit"
 TESTS += "$(SUBMAKE) mutate"
 TESTS += "$(SUBMAKE) net-peer"
+TESTS += "$(SUBMAKE) mgmt-e2e"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
@@ -437,4 +443,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance creelctl libcreel iso check-reproducible run stop debug debug-bochs test setup unit mutate fuzz clean
+.PHONY: all help appliance creelctl libcreel iso check-reproducible run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e

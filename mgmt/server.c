@@ -99,6 +99,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		return ERR_NOMEM;
 	list_init(&s->free_conns);
 	list_init(&s->ready);
+	list_init(&s->turn);
 	list_init(&s->starved);
 	list_init(&s->log_followers);
 	for (int i = 0; i < TIMER_COUNT; i++)
@@ -239,19 +240,34 @@ static void look_at_log(struct server *s)
 		request_wake(LIST_ENTRY(it, struct request, watch));
 }
 
+/* All of `from` to the end of `to`. */
+static void list_move(struct list *to, struct list *from)
+{
+	while (!list_empty(from)) {
+		struct list *it = from->next;
+
+		list_remove(it);
+		list_push_back(to, it);
+	}
+}
+
 bool server_poll(struct server *s, uint64_t now_us)
 {
 	s->now_us = now_us;
 	expire(s);
 	bool more = spread_news(s);
 	look_at_log(s);
-	for (int i = 0; i < SERVER_TURNS_PER_POLL && !list_empty(&s->ready); i++) {
-		struct conn *c = LIST_ENTRY(s->ready.next, struct conn, link);
+	list_move(&s->turn, &s->ready);
+	for (int i = 0; i < SERVER_TURNS_PER_POLL && !list_empty(&s->turn); i++) {
+		struct conn *c = LIST_ENTRY(s->turn.next, struct conn, link);
 
 		list_remove(&c->link);
 		if (conn_turn(c))
 			conn_wake(c);
 	}
+	/* Those that had no turn come first in the next poll. */
+	list_move(&s->turn, &s->ready);
+	list_move(&s->ready, &s->turn);
 	return more || !list_empty(&s->ready);
 }
 

@@ -23,8 +23,8 @@
 
 /* Work of one turn of a connection, and of one poll. */
 #define SERVER_FRAMES_PER_TURN 16
-#define SERVER_STEPS_PER_TURN  16 /* steps of requests */
-#define SERVER_ITEMS_PER_STEP  32 /* guests made, or items listed */
+#define SERVER_STEPS_PER_TURN  8  /* steps of requests */
+#define SERVER_ITEMS_PER_STEP  16 /* guests made, or items listed */
 #define SERVER_TURNS_PER_POLL  32
 #define SERVER_NEWS_PER_POLL   256
 
@@ -61,7 +61,8 @@ struct server {
 	uint64_t now_us;
 	struct conn *conns;
 	struct list free_conns;
-	struct list ready;      /* conns with work to do, served in turn */
+	struct list ready;      /* conns with work to do */
+	struct list turn;       /* those of them that a poll has still to serve */
 	struct list starved;    /* conns that wait for a buffer */
 	struct list timers[TIMER_COUNT]; /* conns, the first to expire first */
 	struct list log_followers;

@@ -1,0 +1,461 @@
+#!/usr/bin/env python3
+"""creelctl end to end: the real program over real TCP, against the real server on pretended guests.
+
+usage: creelctl.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name holds it)
+Prints "ok NAME" or "FAIL NAME" for each test.
+"""
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+FAKE_HOST, CREELCTL = sys.argv[1:3]
+TIMEOUT = 60
+REFUSED, CONNECTION, USAGE, INTERRUPTED = 125, 126, 127, 130
+
+
+class Host:
+    def __init__(self):
+        self.process = subprocess.Popen([FAKE_HOST], stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def stop(self):
+        alive = self.process.poll() is None
+        self.process.kill()
+        self.process.wait()
+        assert alive, "the host died"
+
+
+host = None
+folder = tempfile.TemporaryDirectory(prefix="creelctl-test-")
+
+
+def environment(**more):
+    return dict(os.environ, CREEL_HOST=f"127.0.0.1:{host.port}", LC_ALL="C.UTF-8", **more)
+
+
+class Result:
+    def __init__(self, args, stdin):
+        done = subprocess.run([CREELCTL, *args], input=stdin, capture_output=True,
+                              timeout=TIMEOUT, env=environment())
+        self.args, self.status = args, done.returncode
+        self.out = done.stdout.decode()
+        self.err = done.stderr.decode()
+
+    def json(self):
+        return json.loads(self.out)
+
+    def __repr__(self):
+        return f"{self.args}: status {self.status}\nstdout: {self.out!r}\nstderr: {self.err!r}"
+
+
+def ctl(*args, stdin=b"", status=0):
+    r = Result([str(a) for a in args], stdin)
+    assert r.status == status, r
+    assert status in (0,) or status < REFUSED or r.err, f"silent failure: {r}"
+    assert "Sanitizer" not in r.err and "runtime error" not in r.err, r
+    return r
+
+
+def put(name, script):
+    path = os.path.join(folder.name, name + ".elf")
+    with open(path, "w") as f:
+        f.write(script)
+    ctl("put", path)
+    return name
+
+
+def run_detached(image, *options):
+    return ctl("run", "-d", *options, image).out.strip()
+
+
+def wait_for(condition):
+    end = time.time() + 20
+    while not condition():
+        assert time.time() < end, "it never happened"
+        time.sleep(0.02)
+
+
+def state(guest):
+    return ctl("inspect", "--json", guest).json()[0]["state"]
+
+
+# ---- the host and its images ----
+
+def test_info():
+    r = ctl("info")
+    assert "Creel fake" in r.out and "2.0 GiB" in r.out, r
+    i = ctl("--json", "info").json()
+    assert i["cores"] == 2 and i["boot_id"] == "112233445566778899aabbccddeeff00", i
+    assert i["frames"]["total"] == 524288 and i["connections"] == 1, i
+
+
+def test_stats_and_log():
+    put("one", "exit 0\n")
+    ctl("run", "one")
+    s = ctl("stats", "--json").json()
+    assert s["meters"]["meter_4"]["count"] == 1 and s["frames"]["free"] == 500000, s
+    ctl("stats", "--reset")
+    assert ctl("stats", "--json").json()["meters"]["meter_4"]["count"] == 0
+    assert "listening" in ctl("log").out
+    assert ctl("log", "--json").json()[-1] == "management: listening"
+
+
+def test_put_and_images():
+    put("tool", "exit 0\n")
+    r = ctl("put", os.path.join(folder.name, "tool.elf"), "other")
+    assert r.out.startswith("other (image "), r
+    i = ctl("images", "--json").json()
+    assert [x["name"] for x in i] == ["tool", "other"] and i[0]["size"] == 7, i
+    assert ctl("images", "-q").out.split() == [str(x["id"]) for x in i]
+    assert ctl("images").out.splitlines()[0].split()[:2] == ["ID", "NAME"]
+    ctl("rmi", "tool", "other")
+    assert ctl("images", "--json").json() == []
+    assert "no image named tool" in ctl("rmi", "tool", status=REFUSED).err
+
+
+def test_put_of_what_is_no_image():
+    path = os.path.join(folder.name, "zero")
+    with open(path, "wb") as f:
+        f.write(b"\0" * 100000)
+    assert "no ELF" in ctl("put", path, status=REFUSED).err
+    open(path, "w").close()
+    assert "empty" in ctl("put", path, status=REFUSED).err
+    assert "No such file" in ctl("put", path + "-not", status=REFUSED).err
+    assert "regular file" in ctl("put", folder.name, status=REFUSED).err
+    assert "can't be a name" in ctl("put", CREELCTL, "12", status=REFUSED).err
+
+
+def test_large_upload():
+    text = "echo big\nexit 0\n" + "#" * (5 << 20)
+    put("large", text)
+    assert ctl("images", "--json").json()[0]["size"] == len(text)
+    assert ctl("run", "large").out == "big\n"
+
+
+# ---- running ----
+
+def test_run_passes_everything_through():
+    put("all", "echo to-out\nerr to-err\nargs\nenv\ncat\nexit 42\n")
+    r = ctl("run", "-i", "-e", "A=1", "--env=B=two words", "--name", "me", "all", "-x", "--json", "z",
+            stdin=b"line\n\0binary\xff\n".replace(b"\xff", b""), status=42)
+    assert r.out == "to-out\nall\n-x\n--json\nz\nA=1\nB=two words\nline\n\0binary\n", r
+    assert r.err == "to-err\n", r
+    assert ctl("inspect", "--json", "me").json()[0]["exit_status"] == 42
+
+
+def test_run_without_i_leaves_stdin_alone():
+    put("cat", "cat\nexit 5\n")
+    assert ctl("run", "cat", stdin=b"not for you", status=5).out == ""
+
+
+def test_run_large_streams():
+    put("flood", "flood 3000000\nexit 0\n")
+    out = ctl("run", "flood").out
+    assert out == ("abcdefghijklmnopqrstuvwxyz" * 115385)[:3000000]
+    put("cat", "cat\n")
+    text = os.urandom(150000).hex().encode()
+    assert ctl("run", "-i", "cat", stdin=text).out == text.decode()
+
+
+def test_run_json():
+    put("prog", "echo \"quoted\\\\\terr\nerr bad\nexit 3\n")
+    r = ctl("run", "--json", "prog", status=3).json()
+    assert r["stdout"] == "\"quoted\\\\\terr\n" and r["stderr"] == "bad\n", r
+    assert r["exit_status"] == 3 and r["stop"] == "exited" and r["state"] == "stopped", r
+
+
+def test_run_rm():
+    put("prog", "exit 0\n")
+    ctl("run", "--rm", "prog")
+    ctl("run", "-d", "--rm", "prog")
+    wait_for(lambda: ctl("ps", "-aq").out == "")
+
+
+def test_run_paused():
+    put("prog", "echo hi\nexit 0\n")
+    g = run_detached("prog", "--paused")
+    assert state(g) == "paused"
+    ctl("resume", g)
+    assert ctl("wait", g).out == "0\n"
+    assert ctl("logs", g).out == "hi\n"
+
+
+def test_endings_have_statuses_of_their_own():
+    put("crash", "crash divide by zero\n")
+    r = ctl("run", "crash", status=134)
+    assert "divide by zero" in r.err and "crashed" in r.err, r
+    put("wait", "wait\n")
+    g = run_detached("wait")
+    ctl("kill", g)
+    assert ctl("wait", g).out == "137\n"
+    assert ctl("wait", "--json", g).json()[0]["stop"] == "killed"
+
+
+def test_pause_by_a_limit_is_said():
+    put("hungry", "echo a\npaused\necho b\nexit 0\n")
+    p = subprocess.Popen([CREELCTL, "run", "--name", "h", "hungry"], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, env=environment())
+    assert "is paused (its budget of 64 pages has no page left)" in p.stderr.readline()
+    assert "paused (memory limit)" in ctl("ps").out
+    ctl("limit", "h", "--max-memory", "1M", "--weight", "7")
+    i = ctl("inspect", "--json", "h").json()[0]
+    assert i["max_pages"] == 256 and i["weight"] == 7, i
+    ctl("resume", "h")
+    assert p.communicate(timeout=TIMEOUT)[0] == "a\nb\n" and p.returncode == 0
+
+
+def test_interrupt_kills_the_guest_of_run():
+    put("wait", "echo up\nwait\n")
+    p = subprocess.Popen([CREELCTL, "run", "--name", "w", "wait"], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, env=environment())
+    assert p.stdout.readline() == "up\n"
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=TIMEOUT)
+    assert p.returncode == INTERRUPTED, p.returncode
+    assert ctl("wait", "w").out == "137\n"
+
+
+def test_closed_output_kills_the_guest_of_run():
+    put("flood", "flood 50000000\nexit 0\n")
+    p = subprocess.run(f"{CREELCTL} run --name f flood | head -c 10", shell=True, timeout=TIMEOUT,
+                       capture_output=True, text=True, env=environment())
+    assert p.stdout == "abcdefghij", p
+    wait_for(lambda: state("f") == "stopped")
+
+
+# ---- the verbs ----
+
+def test_ps():
+    put("wait", "wait\n")
+    put("done", "exit 3\n")
+    a, b = run_detached("wait", "--name", "a-1"), run_detached("done")
+    ctl("wait", b)
+    assert ctl("ps", "-q").out.split() == [a]
+    assert ctl("ps", "-aq").out.split() == [a, b]
+    lines = ctl("ps", "-a").out.splitlines()
+    assert len(lines) == 3 and "a-1" in lines[1] and "waiting" in lines[1], lines
+    assert "exited (3)" in lines[2] and "done" in lines[2], lines
+    j = ctl("ps", "-a", "--json").json()
+    assert [g["state"] for g in j] == ["waiting", "stopped"], j
+
+
+def test_snapshot_fork_rollback_tree():
+    put("base", "paused\nargs\nexit 0\n")
+    g = run_detached("base", "--name", "root")
+    wait_for(lambda: state(g) == "paused")
+    s = ctl("snapshot", "root", "clean").out.strip()
+    forks = ctl("fork", "-n", "3", "--name", "kid", "--paused", "clean").out.split()
+    assert len(forks) == 3
+    j = ctl("fork", "--json", "-n2", "--paused", g).json()
+    assert [x["index"] for x in j] == [0, 1] and j[0]["id"] < j[1]["id"], j
+    assert ctl("inspect", "--json", "kid-2").json()[0]["id"] == int(forks[1])
+    ctl("rollback", "root", s)
+    assert [x["name"] for x in ctl("snapshots", "--json", "root").json()] == ["clean"]
+    tree = ctl("tree").out
+    assert f"└─ {g} root" in tree and f"├─ ◆ {s} clean" in tree, tree
+    assert f"   │  ├─ {forks[0]} kid-1" in tree and f"   │  └─ {forks[2]} kid-3" in tree, tree
+    t = ctl("tree", "--json").json()
+    kids = t[0]["children"][0]["children"]
+    assert [k["kind"] for k in kids] == ["snapshot", "guest", "guest"], t
+    # attached, with arguments of its own
+    assert ctl("fork", "--attach", "clean", "own").out == "clean\nown\n"
+    # what is gone still holds its children together
+    ctl("rm", "clean")
+    assert f"guest {s} (removed)" in ctl("tree").out
+    r = ctl("rollback", "root", "clean", status=REFUSED)
+    assert "no snapshot named clean" in r.err, r
+
+
+def test_tree_shortens_what_is_many():
+    put("wait", "wait\n")
+    g = run_detached("wait")
+    assert len(ctl("fork", "-n", 1000, g).out.split()) == 1000
+    assert "… and 980 more" in ctl("tree").out
+    assert len(ctl("tree", "--full").out.splitlines()) == 1002
+
+
+def test_several_targets_and_partial_failure():
+    put("wait", "wait\n")
+    g = [run_detached("wait") for _ in range(3)]
+    r = ctl("kill", g[0], "nobody", g[2], status=REFUSED)
+    assert r.out.split() == [g[0], g[2]] and "no guest named nobody" in r.err, r
+    j = Result(["kill", "--json", g[1], "99999"], b"")
+    assert j.status == REFUSED
+    assert [x["ok"] for x in j.json()] == [True, False], j
+    assert "kill it first" in ctl("rm", run_detached("wait"), status=REFUSED).err
+    ctl("rm", *g)
+    ctl("rm", "-f", *ctl("ps", "-q").out.split())
+    assert ctl("ps", "-aq").out == ""
+
+
+def test_logs_and_attach():
+    put("talk", "echo one\nerr two\ncat\necho end\nexit 6\n")
+    g = run_detached("talk", "-i", "--name", "t")
+    wait_for(lambda: ctl("logs", "t").out == "one\n")
+    assert ctl("logs", "--stderr", "t").err == "two\n"
+    j = ctl("logs", "--json", "t").json()
+    assert j["stdout"] == "one\n" and j["stderr"] == "two\n", j
+    follow = subprocess.Popen([CREELCTL, "logs", "-f", "t"], stdout=subprocess.PIPE, text=True,
+                              env=environment())
+    assert follow.stdout.readline() == "one\n"
+    r = ctl("attach", "-i", g, stdin=b"input\n", status=6)
+    assert r.out == "input\nend\n", r
+    assert follow.communicate(timeout=TIMEOUT)[0] == "input\nend\n" and follow.returncode == 0
+    r = ctl("attach", "--from-start", "--json", g, status=6)
+    lines = [json.loads(x) for x in r.out.splitlines()]
+    assert lines[-1]["exit_status"] == 6 and "".join(
+        x["data"] for x in lines[:-1] if x["stream"] == "stdout") == "one\ninput\nend\n", r
+
+
+def test_dropped_output_is_said():
+    put("flood", "flood 200000\nexit 0\n")
+    g = run_detached("flood")
+    ctl("wait", g)
+    r = ctl("logs", g)
+    assert len(r.out) == 65536 and "134464 bytes of stdout were dropped" in r.err, r.err
+
+
+def test_names():
+    put("wait", "wait\n")
+    run_detached("wait", "--name", "taken")
+    assert "is taken" in ctl("run", "-d", "--name", "taken", "wait", status=REFUSED).err
+    assert "can't be a name" in ctl("run", "--name", "no good", "wait", status=REFUSED).err
+    assert "neither a number nor a name" in ctl("kill", "a/b", status=REFUSED).err
+    long = "x" * 60
+    assert "prefix" in ctl("fork", "-n", 2, "--name", long, "taken", status=REFUSED).err
+    assert "can't be a name" in ctl("snapshot", "taken", "-", status=REFUSED).err
+
+
+# ---- the command line ----
+
+def test_usage_errors_name_what_is_wrong():
+    for args, words in [
+            (["frok"], 'no command "frok"; did you mean "fork"?'),
+            (["xyzzy"], '"creelctl help" lists them'),
+            (["run"], "usage: creelctl run"),
+            (["info", "x"], "takes fewer arguments"),
+            (["run", "--memory", "lots", "i"], '--memory takes a size as in 64M or 1.5G, not "lots"'),
+            (["run", "--memory=", "i"], "--memory takes a size"),
+            (["run", "--max-pages", "-1", "i"], "--max-pages takes a whole number"),
+            (["run", "--weight", "99999", "i"], "--weight takes 1 to 10000"),
+            (["run", "--nmae", "x", "i"], "did you mean --name?"),
+            (["run", "-z", "i"], "no option -z"),
+            (["run", "--detach=1", "i"], "--detach takes no value"),
+            (["ps", "-H"], "-H needs a value"),
+            (["fork", "-n", "0", "g"], "--count takes a whole number above 0"),
+            (["fork", "-n", "100001", "g"], "1 to 100000"),
+            (["fork", "-n", "2", "--attach", "g"], "--attach follows one fork"),
+            (["limit", "g"], "changes nothing without"),
+            (["-H", "a:b", "info"], 'is no address'),
+            (["-H", "host:", "info"], 'is no address'),
+            (["help", "nothing"], "no command"),
+            ([], "")]:
+        r = Result(args, b"")
+        assert r.status == USAGE and words in r.err, r
+
+
+def test_values_that_the_client_refuses():
+    put("wait", "wait\n")
+    assert "no environment setting" in ctl("run", "-e", "novalue", "wait", status=REFUSED).err
+    assert "more than 15000 bytes" in ctl("run", "wait", "x" * 20000, status=REFUSED).err
+
+
+def test_help():
+    text = ctl("help").out
+    for name in ["run", "fork", "snapshot", "rollback", "tree", "--json"]:
+        assert name in text, name
+    for line in text.split("Options:")[0].splitlines():
+        if line.startswith("  "):
+            command = line.split()[0]
+            out = ctl("help", command).out
+            assert f"usage: creelctl {command}" in out and "--host" in out, out
+            assert max(map(len, out.splitlines())) <= 100, out
+    assert ctl("run", "--help").out == ctl("help", "run").out
+
+
+def test_no_host():
+    s = socket.socket()
+    s.bind(("127.0.0.1", 0))
+    r = ctl("-H", f"127.0.0.1:{s.getsockname()[1]}", "info", status=CONNECTION)
+    assert "can't connect" in r.err, r
+    assert "can't find host" in ctl("-H", "no.such.host.invalid", "info", status=CONNECTION).err
+
+
+def test_something_else_answers():
+    s = socket.socket()
+    s.bind(("127.0.0.1", 0))
+    s.listen()
+    p = subprocess.Popen([CREELCTL, "-H", f"127.0.0.1:{s.getsockname()[1]}", "info"],
+                         stderr=subprocess.PIPE, text=True)
+    c, _ = s.accept()
+    c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert "no Creel host" in p.communicate(timeout=TIMEOUT)[1]
+    assert p.returncode in (REFUSED, CONNECTION)
+
+
+def test_the_host_goes_away():
+    global host
+    mine = Host()
+    other, host = host, mine
+    try:
+        put("wait", "echo up\nwait\n")
+        p = subprocess.Popen([CREELCTL, "run", "wait"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=environment())
+        assert p.stdout.readline() == "up\n"
+        mine.stop()
+        assert "connection" in p.communicate(timeout=TIMEOUT)[1]
+        assert p.returncode == CONNECTION
+    finally:
+        host = other
+
+
+def test_raw_connection_is_refused_in_words():
+    s = socket.create_connection(("127.0.0.1", host.port), timeout=TIMEOUT)
+    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    data = b""
+    while chunk := s.recv(4096):
+        data += chunk
+    length, kind, flags, request = struct.unpack_from("<IHHQ", data)
+    assert (length, kind, flags, request) == (len(data), 0x81, 1, 0), data
+
+
+def test_many_clients_at_once():
+    put("prog", "args\nexit 0\n")
+    running = [subprocess.Popen([CREELCTL, "run", "--rm", "prog", str(i)], stdout=subprocess.PIPE,
+                                text=True, env=environment()) for i in range(12)]
+    for i, p in enumerate(running):
+        assert p.communicate(timeout=TIMEOUT)[0] == f"prog\n{i}\n" and p.returncode == 0
+    info = ctl("info", "--json").json()
+    assert info["connections"] == 1 and info["requests"] == 0, info
+
+
+def main():
+    global host
+    bad = 0
+    only = sys.argv[3] if len(sys.argv) > 3 else ""
+    for name, test in list(globals().items()):
+        if not name.startswith("test_") or only not in name:
+            continue
+        host = Host()
+        try:
+            test()
+            host.stop()
+            print(f"ok creelctl_{name[5:]}")
+        except Exception:
+            traceback.print_exc()
+            print(f"FAIL creelctl_{name[5:]}")
+            bad = 1
+            host.process.kill()
+        sys.stdout.flush()
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
