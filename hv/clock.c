@@ -15,17 +15,19 @@
 #define PM_TIMER_MASK 0xffffffu /* 24 bits are enough for 4.6 s */
 
 /* 8254 data sheet: channel 2, gated and read through port 0x61. */
-#define PIT_HZ          1193182u
-#define PIT_CHANNEL2    0x42
-#define PIT_COMMAND     0x43
-#define   PIT_CH2_MODE0 0xb0 /* low then high byte, interrupt on terminal count */
-#define PORT_SPEAKER    0x61
-#define   SPEAKER_GATE  0x01
-#define   SPEAKER_SOUND 0x02
-#define   SPEAKER_OUT   0x20
+#define PIT_HZ        1193182u
+#define PIT_CHANNEL2  0x42
+#define PIT_COMMAND   0x43
+#define PIT_CH2_MODE0 0xb0 /* low then high byte, interrupt on terminal count */
+#define PORT_SPEAKER  0x61
+#define SPEAKER_GATE  0x01
+#define SPEAKER_SOUND 0x02
+#define SPEAKER_OUT   0x20
 
-#define RUNS   5
-#define RUN_MS 10
+#define RUNS       3
+#define RUN_MS     30
+#define PIT_RUN_MS 10
+#define READ_TRIES 8
 
 /* A run takes RUN_MS; a timer that stands still ends it after this many reads of about 1 us. */
 #define RUN_MAX_READS (1000u * RUN_MS * 100)
@@ -37,25 +39,25 @@
 #define MAX_TSC_HZ 100000000000ull
 
 /* PCI configuration by port; the chip set that emulators without ACPI have. */
-#define PCI_ADDRESS       0xcf8
-#define PCI_DATA          0xcfc
-#define PCI_ENABLE        0x80000000u
-#define PCI_SLOTS         256 /* device and function on bus 0 */
-#define PIIX4_POWER_ID    0x71138086u
-#define PIIX4_PMBA        0x40
-#define   PIIX4_PMBA_MASK 0xffc0u
-#define PIIX4_PMREGMISC   0x80
-#define   PIIX4_PMIOSE    1u
-#define PIIX4_PM_TIMER    8
+#define PCI_ADDRESS     0xcf8
+#define PCI_DATA        0xcfc
+#define PCI_ENABLE      0x80000000u
+#define PCI_SLOTS       256 /* device and function on bus 0 */
+#define PIIX4_POWER_ID  0x71138086u
+#define PIIX4_PMBA      0x40
+#define PIIX4_PMBA_MASK 0xffc0u
+#define PIIX4_PMREGMISC 0x80
+#define PIIX4_PMIOSE    1u
+#define PIIX4_PM_TIMER  8
 
-#define CMOS_INDEX    0x70
-#define CMOS_DATA     0x71
-#define CMOS_NMI_OFF  0x80 /* must stay 0: NMIs are wanted */
-#define CMOS_CENTURY  0x32 /* where most machines have it, for those without ACPI */
-#define CMOS_STATUS_A 0x0a
-#define   CMOS_UPDATING 0x80
-#define CMOS_STATUS_B 0x0b
-#define CMOS_TRIES    8
+#define CMOS_INDEX        0x70
+#define CMOS_DATA         0x71
+#define CMOS_NMI_OFF      0x80 /* must stay 0: NMIs are wanted */
+#define CMOS_CENTURY      0x32 /* where most machines have it, for those without ACPI */
+#define CMOS_STATUS_A     0x0a
+#define CMOS_UPDATING     0x80
+#define CMOS_STATUS_B     0x0b
+#define CMOS_TRIES        8
 #define CMOS_UPDATE_SPINS 20000 /* an update takes 2 ms */
 
 static uint64_t tsc_hz, tsc_zero;
@@ -127,27 +129,70 @@ void clock_delay_us(uint64_t us)
 
 /* ---- measuring ---- */
 
-/*
- * Each run is bracketed so that everything that gets in between, an SMI or a busy emulator, makes the
- * result larger: the TSC is read before the first and after the last reading of the timer. So the
- * smallest result is the best. 0: the timer does not count.
- */
-static uint64_t run_pm_timer(uint16_t port)
+/* One reading of the PM timer, and the TSC in the middle of it. */
+struct reading {
+	uint64_t tsc;
+	uint64_t width; /* TSC ticks that the reading took: how uncertain `tsc` is */
+	uint32_t ticks;
+};
+
+/* The narrowest of several: an SMI, or a busy emulator, in the middle of one makes it wide. */
+static struct reading read_pm_timer(uint16_t port)
 {
-	uint64_t begin = rdtsc_ordered();
-	uint32_t first = in32(port), passed = 0;
+	struct reading best = {.width = UINT64_MAX};
+
+	for (unsigned i = 0; i < READ_TRIES; i++) {
+		uint64_t before = rdtsc_ordered();
+		uint32_t ticks = in32(port);
+		uint64_t width = rdtsc_ordered() - before;
+
+		if (width < best.width)
+			best = (struct reading){before + width / 2, width, ticks};
+	}
+	return best;
+}
+
+/* The TSC's frequency, and in *doubt how good it is; 0: the timer does not count. */
+static uint64_t run_pm_timer(uint16_t port, uint64_t *doubt)
+{
+	struct reading first = read_pm_timer(port), last;
+	uint32_t passed = 0;
 
 	for (unsigned i = 0; i < RUN_MAX_READS; i++) {
-		passed = (in32(port) - first) & PM_TIMER_MASK;
-		if (passed >= PM_TIMER_HZ / 1000 * RUN_MS)
-			return (rdtsc_ordered() - begin) * PM_TIMER_HZ / passed;
+		if (((in32(port) - first.ticks) & PM_TIMER_MASK) < PM_TIMER_HZ / 1000 * RUN_MS)
+			continue;
+		last = read_pm_timer(port);
+		passed = (last.ticks - first.ticks) & PM_TIMER_MASK;
+		*doubt = first.width + last.width;
+		return (last.tsc - first.tsc) * PM_TIMER_HZ / passed;
 	}
 	return 0;
 }
 
+static uint64_t measure_pm_timer(uint16_t port)
+{
+	uint64_t best = 0, least = UINT64_MAX;
+
+	for (unsigned i = 0; i < RUNS; i++) {
+		uint64_t doubt = 0, hz = run_pm_timer(port, &doubt);
+
+		if (!hz)
+			return 0;
+		if (doubt < least) {
+			least = doubt;
+			best = hz;
+		}
+	}
+	return best;
+}
+
+/*
+ * The PIT cannot be read as fast. Here all that gets in between makes the result larger: the TSC is
+ * read before the first and after the last access. So the smallest of several results is the best.
+ */
 static uint64_t run_pit(void)
 {
-	uint16_t count = PIT_HZ / 1000 * RUN_MS;
+	uint16_t count = PIT_HZ / 1000 * PIT_RUN_MS;
 	uint8_t speaker = (uint8_t)(in8(PORT_SPEAKER) & ~SPEAKER_SOUND);
 	uint64_t begin;
 
@@ -163,24 +208,18 @@ static uint64_t run_pit(void)
 	return 0;
 }
 
-static uint64_t best_of(uint64_t (*run)(uint16_t port), uint16_t port)
+static uint64_t measure_pit(void)
 {
 	uint64_t best = UINT64_MAX;
 
 	for (unsigned i = 0; i < RUNS; i++) {
-		uint64_t hz = run(port);
+		uint64_t hz = run_pit();
 
 		if (!hz)
 			return 0;
 		best = MIN(best, hz);
 	}
 	return best;
-}
-
-static uint64_t run_pit_any(uint16_t port)
-{
-	(void)port;
-	return run_pit();
 }
 
 static uint32_t pci_read(unsigned slot, unsigned offset)
@@ -221,16 +260,16 @@ static uint64_t measure(const struct acpi_info *acpi, const char **how)
 
 	*how = "the ACPI PM timer";
 	if (acpi->pm_timer_port)
-		hz = best_of(run_pm_timer, acpi->pm_timer_port);
+		hz = measure_pm_timer(acpi->pm_timer_port);
 	if (hz)
 		return hz;
 	*how = "the PIIX4 PM timer";
 	if ((port = piix4_pm_timer()))
-		hz = best_of(run_pm_timer, port);
+		hz = measure_pm_timer(port);
 	if (hz)
 		return hz;
 	*how = "the PIT";
-	hz = best_of(run_pit_any, 0);
+	hz = measure_pit();
 	if (hz)
 		return hz;
 	*how = "CPUID alone";
@@ -274,8 +313,8 @@ static struct cmos_time cmos_snapshot(uint8_t century)
 static bool same_time(const struct cmos_time *a, const struct cmos_time *b)
 {
 	return a->second == b->second && a->minute == b->minute && a->hour == b->hour &&
-		a->day == b->day && a->month == b->month && a->year == b->year &&
-		a->century == b->century;
+	       a->day == b->day && a->month == b->month && a->year == b->year &&
+	       a->century == b->century;
 }
 
 /* Two equal readings in a row: no update came in between. */
@@ -305,8 +344,8 @@ void clock_init(const struct acpi_info *acpi, uint64_t tsc_at_entry)
 	if (measured < MIN_TSC_HZ || measured > MAX_TSC_HZ)
 		panic("no timer in this machine tells the speed of the TSC");
 	/* an exact statement is better than a measurement, if it is true */
-	if (stated && (stated > measured ? stated - measured : measured - stated) <
-			measured >> CPUID_TOLERANCE_SHIFT) {
+	if (stated && (stated > measured ? stated - measured : measured - stated) < measured >>
+			      CPUID_TOLERANCE_SHIFT) {
 		measured = stated;
 		how = "CPUID, confirmed by measurement";
 	}
@@ -314,5 +353,6 @@ void clock_init(const struct acpi_info *acpi, uint64_t tsc_at_entry)
 	init_wall(acpi->present ? acpi->cmos_century : CMOS_CENTURY);
 	log_info("clock: TSC at %llu kHz by %s", (unsigned long long)clock_tsc_khz(), how);
 	if (!(cpuid(CPUID_INVARIANT).edx & CPUID_X7_EDX_INVARIANT_TSC))
-		log_warn("the TSC is not invariant: times are wrong if the processor changes its speed");
+		log_warn("the TSC is not invariant: times are wrong if the processor changes its "
+			 "speed");
 }

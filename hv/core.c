@@ -2,6 +2,8 @@
 
 #include "hv/cpu.h"
 #include "hv/hostmap.h"
+#include "hv/idt.h"
+#include "hv/log.h"
 
 struct core *cores[CORE_MAX];
 unsigned core_count, core_planned;
@@ -9,7 +11,7 @@ unsigned core_count, core_planned;
 static uint64_t ist_bottom(const struct core *core, unsigned ist)
 {
 	return core->stacks + PAGE_SIZE + CORE_STACK_SIZE + PAGE_SIZE +
-		(ist - 1) * (CORE_IST_SIZE + PAGE_SIZE);
+	       (ist - 1) * (CORE_IST_SIZE + PAGE_SIZE);
 }
 
 void core_set_stacks(struct core *core, uint64_t area)
@@ -47,6 +49,18 @@ const char *core_guard_name(const struct core *core, uint64_t address)
 	return NULL;
 }
 
+/* APM Vol 2, "LFENCE": serialising only with this bit. LFENCE orders our TSC readings, and keeps
+ * speculation from running ahead of checks. Elsewhere the register does not exist. */
+static void serialise_lfence(void)
+{
+	uint64_t value;
+
+	if (!(cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM) || !rdmsr_safe(MSR_DE_CFG, &value))
+		return;
+	if (!wrmsr_safe(MSR_DE_CFG, value | DE_CFG_LFENCE_SERIALISE))
+		log_debug("core %u: LFENCE cannot be made serialising", this_core()->id);
+}
+
 void core_setup_registers(void)
 {
 	struct cpuid_regs features = cpuid(CPUID_FEATURES), extended = cpuid(CPUID_EXTENDED);
@@ -54,7 +68,7 @@ void core_setup_registers(void)
 
 	/* no FPU emulation, native errors, writes by us honour read-only pages */
 	write_cr0((read_cr0() & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW | CR0_AM)) | CR0_MP | CR0_NE |
-		CR0_WP);
+		  CR0_WP);
 	cr4 &= ~(CR4_PGE | CR4_PCIDE | CR4_TSD | CR4_PCE | CR4_SMAP | CR4_PKE | CR4_CET | CR4_PKS);
 	cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_DE;
 	if (features.edx & CPUID_1_EDX_MCE)
@@ -66,6 +80,7 @@ void core_setup_registers(void)
 	write_cr4(cr4);
 	if (features.ecx & CPUID_1_ECX_XSAVE)
 		xsetbv(0, XCR0_X87 | XCR0_SSE);
+	serialise_lfence();
 	hostmap_setup_core();
 }
 

@@ -174,6 +174,8 @@ enum {
 #define MSR_GS_BASE             0xc0000101
 #define MSR_KERNEL_GS_BASE      0xc0000102
 #define MSR_TSC_AUX             0xc0000103
+#define MSR_DE_CFG              0xc0011029 /* AMD */
+#define   DE_CFG_LFENCE_SERIALISE (1ull << 1)
 
 /* ---- CPUID ------------------------------------------------------------------------------------ */
 
@@ -367,8 +369,8 @@ static inline uint64_t rdtsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
-/* Not before earlier instructions are done (SDM Vol 2 "RDTSC"; LFENCE serialises on AMD too when
- * the firmware or we have set DE_CFG so). */
+/* Not before earlier instructions are done (SDM Vol 2, "RDTSC"). On AMD LFENCE serialises because
+ * core_setup_registers() has set DE_CFG so. */
 static inline uint64_t rdtsc_ordered(void)
 {
 	uint32_t lo, hi;

@@ -208,12 +208,12 @@ void hv_main(struct boot_info *info)
 	/* devices: none may write to memory but those that we drive */
 	pci_quiesce(driver_env());
 	gather_device_entropy();
-	service_start(info, nic_probe(driver_env()));
-
-	/* all other cores, then our own part */
 	hv.boot_id[0] = random_u64();
 	hv.boot_id[1] = random_u64();
 	hv.boot_tsc = clock_tsc_zero();
+	service_start(info, nic_probe(driver_env()));
+
+	/* all other cores, then our own part */
 	smp_start(info, core_main);
 	core_main(core);
 }

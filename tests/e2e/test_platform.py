@@ -67,7 +67,7 @@ def test_tsc_is_measured():
     """With icount the TSC counts 2^7 an instruction and 10^9 a second, exactly."""
     with Machine(nic="none", icount=7) as m:
         khz = int(m.wait_for(r"clock: TSC at (\d+) kHz by the ACPI PM timer", BOOT).group(1))
-        assert abs(khz - 1000000) < 1000, khz
+        assert abs(khz - 1000000) < 50, khz
 
 
 def test_tsc_is_measured_on_bochs():
