@@ -401,8 +401,9 @@ help:
 
 # ---- a host to play with, and debuggers ----------------------------------------------------------
 
-run: appliance
-	@tests/emu/serve.py start
+run: setup
+	@$(MAKE) -s appliance guests creelctl
+	@tests/emu/serve.py start $(addprefix --image $(BUILD)/guests/,$(EXAMPLES))
 
 stop:
 	@tests/emu/serve.py stop
@@ -421,6 +422,7 @@ E2E += tests/e2e/test_harness.py
 E2E += tests/e2e/test_image.py
 E2E += tests/e2e/test_boot.py
 E2E += tests/e2e/test_debug.py
+E2E += tests/e2e/test_run.py
 
 # (the job server of this make does not reach through tests/run)
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
@@ -434,7 +436,7 @@ TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
 
 test: setup
-	@$(MAKE) -s appliance iso
+	@$(MAKE) -s all iso
 	@tests/run $(TESTS)
 
 setup:

@@ -19,11 +19,12 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from run import CONF, MANAGEMENT_PORT, ROOT, Died, Machine, Timeout, free_port, kvm_works  # noqa: E402
 
-RUN = os.path.join(ROOT, "build", "run")
+# CREEL_RUN lets a test keep its host apart from a person's
+RUN = os.environ.get("CREEL_RUN", os.path.join(ROOT, "build", "run"))
 STATE = os.path.join(RUN, "state.json")
 LOG = os.path.join(RUN, "serial.log")
-READY = r"creel: .*\bready\b"
-START_SECONDS = 90
+READY = r"\] address: \d+\.\d+\.\d+\.\d+"
+START_SECONDS = 200
 
 
 def port_is_free(port):
@@ -117,12 +118,17 @@ def show(known):
     print(f"""a host runs on {how}, management on 127.0.0.1:{known['port']}; try:
 
     {ctl} info
-    {ctl} put build/guests/wordcount
-    {ctl} run wordcount < README.md
-    {ctl} ps
-    {ctl} tree
+    {ctl} run hello a b c
+    {ctl} run -i wordcount < README.md
+    {ctl} run explore 8                      # eight queens: it forks itself at each choice
+    {ctl} run -d -i --name base echo         # waits for input
+    {ctl} snapshot base
+    {ctl} fork -n 1000 base
+    {ctl} tree | head
+    {ctl} stats
+    {ctl} help
 
-its log: build/run/serial.log; `make stop` ends it.""")
+its log: {os.path.relpath(LOG)}; `make stop` ends it.""")
 
 
 def stop():

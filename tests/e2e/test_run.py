@@ -1,0 +1,57 @@
+"""make run and make stop: a host is left running, is steered by creelctl, and goes without a trace."""
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
+from run import ROOT, free_port  # noqa: E402
+
+SERVE = os.path.join(ROOT, "tests", "emu", "serve.py")
+CREELCTL = os.path.join(ROOT, "build", "creelctl")
+HELLO = os.path.join(ROOT, "build", "guests", "hello")
+
+
+class Host:
+    def __init__(self, directory):
+        self.port = free_port()
+        self.environment = dict(os.environ, CREEL_RUN=directory,
+                                CREEL_HOST=f"127.0.0.1:{self.port}")
+
+    def serve(self, *arguments):
+        return subprocess.run([sys.executable, SERVE, *arguments], env=self.environment,
+                              capture_output=True, text=True, timeout=300)
+
+    def ctl(self, *arguments):
+        return subprocess.run([CREELCTL, *arguments], env=self.environment, check=True,
+                              capture_output=True, text=True, timeout=60).stdout
+
+
+def test_a_host_stays_until_it_is_stopped():
+    with tempfile.TemporaryDirectory() as d:
+        host = Host(d)
+        assert host.serve("status").returncode == 1
+        started = host.serve("start", "--port", str(host.port), "--image", HELLO, "--tcg")
+        try:
+            assert started.returncode == 0, started.stdout + started.stderr
+            assert f"creelctl -H 127.0.0.1:{host.port} info" in started.stdout
+            assert "Creel" in host.ctl("info")
+            assert "argument 1: you" in host.ctl("run", "hello", "you")
+            again = host.serve("start")
+            assert again.returncode == 0 and "running already" in again.stdout
+            assert host.serve("status").returncode == 0
+        finally:
+            stopped = host.serve("stop")
+        assert stopped.returncode == 0 and "has ended" in stopped.stdout, stopped.stdout
+        assert host.serve("status").returncode == 1
+        assert os.listdir(d) == ["serial.log"], os.listdir(d)
+
+
+def test_a_host_that_cannot_start_is_told_so():
+    with tempfile.TemporaryDirectory() as d:
+        host = Host(d)
+        started = host.serve("start", "--port", str(host.port), "--mem", "64", "--tcg")
+        assert started.returncode == 1
+        assert "did not start" in started.stdout
+        assert "Creel needs at least 96 MiB" in started.stdout
+        assert host.serve("status").returncode == 1
