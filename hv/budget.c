@@ -14,7 +14,7 @@ _Static_assert(sizeof(struct budget) == 64, "budgets fill a frame, and a cache l
 /* ---- budgets ---------------------------------------------------------------------------------- */
 
 /* Charge one level, never past its limit. */
-static bool charge_level(struct budget *b, enum budget_kind kind, uint64_t n)
+static inline bool charge_level(struct budget *b, enum budget_kind kind, uint64_t n)
 {
 	uint64_t limit = __atomic_load_n(&b->limit[kind], __ATOMIC_RELAXED);
 	uint64_t used = __atomic_load_n(&b->used[kind], __ATOMIC_RELAXED);
@@ -28,14 +28,14 @@ static bool charge_level(struct budget *b, enum budget_kind kind, uint64_t n)
 }
 
 /* All levels from `from` up to, and without, `end`. */
-static void uncharge_levels(struct budget *from, struct budget *end, enum budget_kind kind,
+static inline void uncharge_levels(struct budget *from, struct budget *end, enum budget_kind kind,
 	uint64_t n)
 {
 	for (; from != end; from = from->parent)
 		__atomic_fetch_sub(&from->used[kind], n, __ATOMIC_RELAXED);
 }
 
-static int charge_levels(struct budget *from, struct budget *end, enum budget_kind kind, uint64_t n)
+static inline int charge_levels(struct budget *from, struct budget *end, enum budget_kind kind, uint64_t n)
 {
 	for (struct budget *b = from; b != end; b = b->parent) {
 		if (UNLIKELY(!charge_level(b, kind, n))) {

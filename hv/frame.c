@@ -313,7 +313,7 @@ static int refill_pressed(struct frame_pool *pool, unsigned core, enum frame_kin
 	return ERR_AGAIN;
 }
 
-static int refill(struct frame_pool *pool, unsigned core, enum frame_kind kind,
+static NOINLINE int refill(struct frame_pool *pool, unsigned core, enum frame_kind kind,
 	enum frame_fill fill)
 {
 	struct frame_core *fc = &pool->cores[core];
@@ -334,8 +334,8 @@ static inline bool wants_refill(const struct frame_pool *pool, const struct fram
 }
 
 /* A free frame's number, with the bytes that `fill` wants. */
-static int take(struct frame_pool *pool, unsigned core, enum frame_kind kind, enum frame_fill fill,
-	uint32_t *out)
+static NOINLINE int take(struct frame_pool *pool, unsigned core, enum frame_kind kind,
+	enum frame_fill fill, uint32_t *out)
 {
 	struct frame_core *fc = &pool->cores[core];
 
@@ -358,6 +358,7 @@ static int take(struct frame_pool *pool, unsigned core, enum frame_kind kind, en
 int frame_alloc(struct frame_pool *pool, unsigned core, unsigned node, enum frame_kind kind,
 	struct account *account, enum frame_fill fill, hpa_t *out)
 {
+	struct frame_core *fc = &pool->cores[core];
 	uint32_t n, tag = kind;
 	int err;
 
@@ -368,15 +369,21 @@ int frame_alloc(struct frame_pool *pool, unsigned core, unsigned node, enum fram
 			return err;
 		tag |= account->index << FRAME_KIND_BITS;
 	}
-	err = take(pool, core, kind, fill, &n);
-	if (UNLIKELY(err)) {
-		if (account)
-			account_uncharge(pool, account, 1);
-		return err;
+	if (fill == FRAME_OVERWRITE && LIKELY(fc->dirty.count)) {
+		n = list_pop(pool, &fc->dirty);
+	} else {
+		err = take(pool, core, kind, fill, &n);
+		if (UNLIKELY(err)) {
+			if (account)
+				account_uncharge(pool, account, 1);
+			return err;
+		}
 	}
-	pool->records[n].tag = tag;
-	__atomic_store_n(&pool->records[n].refs, 1, __ATOMIC_RELAXED);
-	count(&pool->cores[core], kind, 1);
+	struct frame *f = &pool->records[n];
+
+	f->tag = tag;
+	__atomic_store_n(&f->refs, 1, __ATOMIC_RELAXED);
+	count(fc, kind, 1);
 	*out = (hpa_t)n << PAGE_SHIFT;
 	return 0;
 }
@@ -398,25 +405,48 @@ static void credit(struct frame_pool *pool, struct frame_core *fc)
 	fc->credit_count = 0;
 }
 
-void frame_free_later(struct frame_pool *pool, unsigned core, hpa_t hpa)
+/* Gather credits for one account at a time. */
+static NOINLINE void credit_to(struct frame_pool *pool, struct frame_core *fc, uint32_t account)
 {
-	struct frame_core *fc = &pool->cores[core];
-	struct frame *f = frame_record(pool, hpa);
+	credit(pool, fc);
+	fc->credit_account = account;
+}
+
+static inline void free_one(struct frame_pool *pool, struct frame_core *fc, uint32_t n)
+{
+	struct frame *f = &pool->records[n];
 	uint32_t account = f->tag >> FRAME_KIND_BITS;
 	enum frame_kind kind = f->tag & FRAME_KIND_MASK;
 
 	if (UNLIKELY(kind == FRAME_FREE))
 		__builtin_trap(); /* freed twice: we are wrong, and the #UD is our panic */
 	if (account != ACCOUNT_NONE) {
-		if (UNLIKELY(account != fc->credit_account)) {
-			credit(pool, fc);
-			fc->credit_account = account;
-		}
+		if (UNLIKELY(account != fc->credit_account))
+			credit_to(pool, fc, account);
 		fc->credit_count++;
 	}
 	f->tag = FRAME_FREE;
 	count(fc, kind, -1);
-	list_push(pool, &fc->freed, (uint32_t)(hpa >> PAGE_SHIFT));
+	list_push(pool, &fc->freed, n);
+}
+
+void frame_free_later(struct frame_pool *pool, unsigned core, hpa_t hpa)
+{
+	struct frame_core *fc = &pool->cores[core];
+
+	free_one(pool, fc, (uint32_t)(hpa >> PAGE_SHIFT));
+	if (UNLIKELY(fc->freed.count >= FRAME_FREED_BATCH))
+		hand_over_freed(pool, fc);
+}
+
+void frame_drop_many(struct frame_pool *pool, unsigned core, const uint64_t *words, unsigned n)
+{
+	struct frame_core *fc = &pool->cores[core];
+
+	for (unsigned i = 0; i < n; i++) {
+		if (words[i] && frame_drop(pool, words[i]))
+			free_one(pool, fc, (uint32_t)(words[i] >> PAGE_SHIFT));
+	}
 	if (UNLIKELY(fc->freed.count >= FRAME_FREED_BATCH))
 		hand_over_freed(pool, fc);
 }

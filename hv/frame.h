@@ -47,9 +47,9 @@ enum frame_fill {
 #define FRAME_ZERO_RUN         16      /* and takes so many at once from the pool for it */
 #define FRAME_MAX_RANGES       256
 #define FRAME_MAX_CORES        0x8000u
-/* A count that has got here grows no more. The rest of the 32 bits is for cores that have looked at
- * the count and not yet raised it, one step each: so it never wraps. */
-#define FRAME_REFS_MAX         (UINT32_MAX - FRAME_MAX_CORES)
+/* A count that has got here grows no more. The upper half of the 32 bits is room for cores that raise
+ * it at the same moment, see that they went too far, and take it back: so it never wraps. */
+#define FRAME_REFS_MAX         INT32_MAX
 
 #define FRAME_KIND_BITS 4
 #define FRAME_KIND_MASK ((1u << FRAME_KIND_BITS) - 1)
@@ -186,6 +186,15 @@ static inline int MUST_CHECK frame_get(struct frame_pool *pool, hpa_t hpa)
 	return 0;
 }
 
+/* The same for loops: one locked instruction, whose sign flag tells. False: refused. */
+static inline bool MUST_CHECK frame_get_quick(struct frame *f)
+{
+	if (LIKELY((int32_t)__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED) >= 0))
+		return true;
+	__atomic_fetch_sub(&f->refs, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
 /* The count, with acquire order: 1 means that the caller's reference is the only one. */
 static inline uint32_t frame_refs(const struct frame_pool *pool, hpa_t hpa)
 {
@@ -199,10 +208,23 @@ static inline bool MUST_CHECK frame_put(struct frame_pool *pool, hpa_t hpa)
 	return __atomic_sub_fetch(&frame_record(pool, hpa)->refs, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
+/* The same, cheaper where the last reference is usual: whoever sees a count of one holds that one, and
+ * needs no locked operation. The count stays as it is when true is returned. */
+static inline bool MUST_CHECK frame_drop(struct frame_pool *pool, hpa_t hpa)
+{
+	return frame_refs(pool, hpa) == 1 || frame_put(pool, hpa);
+}
+
 /* Give a frame without references back: its account is credited, it goes into quarantine. */
 void frame_free(struct frame_pool *pool, unsigned core, hpa_t hpa);
 
-/* The same for many: credits are gathered until frame_settle(), which the caller must call soon. */
+/*
+ * Drop one reference on each frame that `n` words name in their bits from 12 up, where they are not 0,
+ * and free those that have none left: the entries of a leaf table. Then frame_settle().
+ */
+void frame_drop_many(struct frame_pool *pool, unsigned core, const uint64_t *words, unsigned n);
+
+/* frame_free() for many: credits are gathered until frame_settle(), which the caller must call soon. */
 void frame_free_later(struct frame_pool *pool, unsigned core, hpa_t hpa);
 void frame_settle(struct frame_pool *pool, unsigned core);
 

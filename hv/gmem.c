@@ -72,6 +72,13 @@ static inline hpa_t entry_hpa(uint64_t v)
 	return align_down(v, PAGE_SIZE);
 }
 
+/* The entry for `gpa` in the table at `level` that the entry `v` above it points to. */
+static inline uint64_t *entry_below(const struct frame_pool *pool, uint64_t v, gpa_t gpa,
+	unsigned level)
+{
+	return entry_at(pool, entry_hpa(v), level_index(gpa, level));
+}
+
 static inline void bump(uint64_t *counter)
 {
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
@@ -111,7 +118,7 @@ static bool extents_valid(const struct gmem_extent *extents, unsigned n)
 	return n >= 1 && n <= GMEM_MAX_EXTENTS;
 }
 
-/* The entries that can be in use, of the table at `level` on the way to `gpa`. */
+/* The entries that can be in use, of the table at `level` on the way to `gpa`, in whole fours. */
 static void used_entries(const struct gmem *m, gpa_t gpa, unsigned level, unsigned *first,
 	unsigned *last)
 {
@@ -120,8 +127,8 @@ static void used_entries(const struct gmem *m, gpa_t gpa, unsigned level, unsign
 	gpa_t start = align_down(gpa, span), low = m->extents[0].base;
 	gpa_t high = top->base + top->size - 1;
 
-	*first = low <= start ? 0 : level_index(low, level);
-	*last = high >= start + span - 1 ? GMEM_ENTRIES - 1 : level_index(high, level);
+	*first = low <= start ? 0 : level_index(low, level) & ~3u;
+	*last = high >= start + span - 1 ? GMEM_ENTRIES - 1 : level_index(high, level) | 3;
 }
 
 /* ---- frames of the tree ----------------------------------------------------------------------- */
@@ -146,7 +153,7 @@ static inline int alloc(struct gmem *m, unsigned core, enum frame_kind kind, enu
 }
 
 /* Give the references back that a half-made copy took. The original still has its own. */
-static void undo_copy(struct gmem *m, unsigned core, hpa_t copy, unsigned first, unsigned end)
+static int undo_copy(struct gmem *m, unsigned core, hpa_t copy, unsigned first, unsigned end)
 {
 	for (unsigned i = first; i < end; i++) {
 		uint64_t v = *entry_at(m->pool, copy, i);
@@ -155,6 +162,48 @@ static void undo_copy(struct gmem *m, unsigned core, hpa_t copy, unsigned first,
 			__builtin_trap(); /* counts are wrong; we are */
 	}
 	frame_free(m->pool, core, copy);
+	return ERR_LIMIT;
+}
+
+static inline bool get_child(struct frame *records, uint64_t v)
+{
+	return !v || frame_get_quick(&records[v >> PAGE_SHIFT]);
+}
+
+/*
+ * Copy `n` entries, a multiple of 4: a reference on each child, and no write bit in either table. Four
+ * at a time, as this is where the time of a first fault goes. Returns how many it has copied; the next
+ * one's child has as many references as there can be.
+ */
+static NOINLINE size_t copy_entries(struct frame *records, uint64_t *from, uint64_t *to, size_t n)
+{
+	uint64_t *start = from, *end = from + n;
+
+	for (; from != end; from += 4, to += 4) {
+		uint64_t a = entry_load(from), b = entry_load(from + 1);
+		uint64_t c = entry_load(from + 2), d = entry_load(from + 3);
+		uint64_t writes = (a | b | c | d) & PT_WRITE;
+
+		if (UNLIKELY(!get_child(records, a)))
+			return (size_t)(from - start);
+		to[0] = a &= ~PT_WRITE;
+		if (UNLIKELY(!get_child(records, b)))
+			return (size_t)(from - start) + 1;
+		to[1] = b &= ~PT_WRITE;
+		if (UNLIKELY(!get_child(records, c)))
+			return (size_t)(from - start) + 2;
+		to[2] = c &= ~PT_WRITE;
+		if (UNLIKELY(!get_child(records, d)))
+			return (size_t)(from - start) + 3;
+		to[3] = d &= ~PT_WRITE;
+		if (writes) {
+			entry_store(from, a);
+			entry_store(from + 1, b);
+			entry_store(from + 2, c);
+			entry_store(from + 3, d);
+		}
+	}
+	return n;
 }
 
 /*
@@ -163,35 +212,23 @@ static void undo_copy(struct gmem *m, unsigned core, hpa_t copy, unsigned first,
  * after this: then the other holder may see a count of one there, and must not find a write bit
  * above what the copy shares.
  */
-static int gmem_table_copy(struct gmem *m, unsigned core, hpa_t table, unsigned level, gpa_t gpa,
-	hpa_t *out)
+static NOINLINE int gmem_table_copy(struct gmem *m, unsigned core, hpa_t table, unsigned level,
+	gpa_t gpa, hpa_t *out)
 {
-	struct frame_pool *pool = m->pool;
 	unsigned first, last;
 
 	used_entries(m, gpa, level, &first, &last);
-	bool whole = first == 0 && last == GMEM_ENTRIES - 1;
-	int err = alloc(m, core, FRAME_TABLE, whole ? FRAME_OVERWRITE : FRAME_ZEROED, out);
+	size_t n = last + 1 - first;
+	int err = alloc(m, core, FRAME_TABLE, n == GMEM_ENTRIES ? FRAME_OVERWRITE : FRAME_ZEROED,
+		out);
 
 	if (err)
 		return err;
-	uint64_t *from = entry_at(pool, table, 0), *to = entry_at(pool, *out, 0);
+	size_t done = copy_entries(m->pool->records, entry_at(m->pool, table, first),
+		entry_at(m->pool, *out, first), n);
 
-	for (unsigned i = first; i <= last; i++) {
-		uint64_t v = entry_load(&from[i]);
-
-		if (v) {
-			if (UNLIKELY(frame_get(pool, entry_hpa(v)))) {
-				undo_copy(m, core, *out, first, i);
-				return ERR_LIMIT;
-			}
-			if (v & PT_WRITE) {
-				v &= ~PT_WRITE;
-				entry_store(&from[i], v);
-			}
-		}
-		to[i] = v;
-	}
+	if (UNLIKELY(done != n))
+		return undo_copy(m, core, *out, first, first + (unsigned)done);
 	bump(&stats_of(m, core)->tables_copied);
 	return 0;
 }
@@ -292,23 +329,18 @@ void gmem_drop(struct gmem *m, unsigned core)
 
 /* ---- faults ----------------------------------------------------------------------------------- */
 
-/* The page's leaf entry, or NULL where a table is missing. For looking only. */
-static const uint64_t *find_leaf(const struct gmem *m, gpa_t gpa)
+/* The page's leaf entry as it is; 0 where it, or a table above, is missing. */
+static inline uint64_t look_up(const struct gmem *m, gpa_t gpa)
 {
-	hpa_t table = m->root;
+	uint64_t v = m->root;
 
-	for (unsigned level = GMEM_LEVELS; level > 1; level--) {
-		uint64_t v = entry_load(entry_at(m->pool, table, level_index(gpa, level)));
-
-		if (!v)
-			return NULL;
-		table = entry_hpa(v);
-	}
-	return entry_at(m->pool, table, level_index(gpa, 1));
+	for (unsigned level = GMEM_LEVELS; v && level > 0; level--)
+		v = entry_load(entry_below(m->pool, v, gpa, level));
+	return v;
 }
 
 /* Make the root this tree's own. */
-static int own_root(struct gmem *m, unsigned core, struct gmem_fault_result *r)
+static NOINLINE int own_root(struct gmem *m, unsigned core, struct gmem_fault_result *r)
 {
 	hpa_t root;
 
@@ -331,7 +363,7 @@ static int own_root(struct gmem *m, unsigned core, struct gmem_fault_result *r)
  * Make the table that `*entry` points to this tree's own, and the entry writable. The table that
  * holds the entry, at level + 1, is the tree's own.
  */
-static int own_table(struct gmem *m, unsigned core, uint64_t *entry, unsigned level, gpa_t gpa,
+static NOINLINE int own_table(struct gmem *m, unsigned core, uint64_t *entry, unsigned level, gpa_t gpa,
 	struct gmem_fault_result *r)
 {
 	uint64_t v = entry_load(entry), bits = m->format->table_bits | PT_WRITE;
@@ -399,9 +431,7 @@ static int own_page(struct gmem *m, unsigned core, uint64_t *entry, struct gmem_
 
 	if (!v)
 		return create_page(m, core, entry, r);
-	if (v & PT_WRITE)
-		return 0;
-	if (frame_refs(m->pool, entry_hpa(v)) != 1)
+	if (frame_refs(m->pool, v) != 1)
 		return copy_page(m, core, entry, entry_hpa(v), r);
 	entry_store(entry, v | PT_WRITE);
 	r->raised++;
@@ -412,34 +442,30 @@ static int own_page(struct gmem *m, unsigned core, uint64_t *entry, struct gmem_
 static int own_path(struct gmem *m, unsigned core, gpa_t gpa, uint64_t **leaf,
 	struct gmem_fault_result *r)
 {
-	uint64_t *entry = entry_at(m->pool, m->root, level_index(gpa, GMEM_LEVELS));
+	const struct frame_pool *pool = m->pool;
+	uint64_t *entry = entry_below(pool, m->root, gpa, GMEM_LEVELS), v = entry_load(entry);
 
 	/* A shared root has no write bits. */
-	if (!(entry_load(entry) & PT_WRITE)) {
+	if (UNLIKELY(!(v & PT_WRITE))) {
 		int err = own_root(m, core, r);
 
 		if (err)
 			return err;
-		entry = entry_at(m->pool, m->root, level_index(gpa, GMEM_LEVELS));
+		entry = entry_below(pool, m->root, gpa, GMEM_LEVELS);
 	}
 	for (unsigned level = GMEM_LEVELS - 1; level > 0; level--) {
-		if (!(entry_load(entry) & PT_WRITE)) {
+		if (UNLIKELY(!(v & PT_WRITE))) {
 			int err = own_table(m, core, entry, level, gpa, r);
 
 			if (err)
 				return err;
+			v = entry_load(entry);
 		}
-		entry = entry_at(m->pool, entry_hpa(entry_load(entry)), level_index(gpa, level));
+		entry = entry_below(pool, v, gpa, level);
+		v = entry_load(entry);
 	}
 	*leaf = entry;
-	return own_page(m, core, entry, r);
-}
-
-static bool present(const struct gmem *m, gpa_t gpa)
-{
-	const uint64_t *leaf = find_leaf(m, gpa);
-
-	return leaf && entry_load(leaf);
+	return v & PT_WRITE ? 0 : own_page(m, core, entry, r);
 }
 
 /*
@@ -462,11 +488,11 @@ int gmem_fault(struct gmem *m, unsigned core, gpa_t gpa, enum gmem_access access
 
 	if (UNLIKELY(err))
 		return err;
-	if (access == GMEM_WRITE || !present(m, gpa))
+	if (access == GMEM_WRITE || !look_up(m, gpa))
 		err = own_path(m, core, gpa, &leaf, &r);
 	if (r.raised)
 		bump(&stats_of(m, core)->raised);
-	if (!(r.tables_copied | r.tables_created | r.pages_copied | r.pages_created | r.raised) && !err)
+	else if (!(r.tables_copied | r.tables_created | r.pages_copied | r.pages_created) && !err)
 		spurious(m, core);
 	if (result)
 		*result = r;
@@ -479,8 +505,7 @@ const void *gmem_page(const struct gmem *m, gpa_t gpa)
 {
 	if (gmem_check(m, gpa, 1))
 		return NULL;
-	const uint64_t *leaf = find_leaf(m, gpa);
-	uint64_t v = leaf ? entry_load(leaf) : 0;
+	uint64_t v = look_up(m, gpa);
 
 	return v ? frame_ptr(m->pool, entry_hpa(v)) : NULL;
 }

@@ -80,7 +80,8 @@ int gmem_create(struct gmem *m, struct frame_pool *pool, unsigned core,
 /*
  * Make `copy` a tree with the same contents; for a fork and for a snapshot. O(1), allocates nothing.
  * `account` pays for what `copy` will allocate. For a snapshot the caller lets it have m's account,
- * then gives `m` a fresh one. ERR_LIMIT when 2^32 trees share this root; then nothing has changed.
+ * then gives `m` a fresh one. ERR_LIMIT when FRAME_REFS_MAX trees share this root; then nothing has
+ * changed.
  */
 int gmem_share(struct gmem *m, struct gmem *copy, struct account *account) MUST_CHECK;
 

@@ -4,8 +4,6 @@
  */
 #include "hv/gmem_reap.h"
 
-#include "lib/string.h"
-
 void gmem_reap_push(struct frame_pool *pool, hpa_t table, unsigned level)
 {
 	struct gmem_host *host = pool->gmem;
@@ -41,37 +39,42 @@ static bool reap_begin(struct frame_pool *pool, struct gmem_core *gc)
 	return gc->depth != 0;
 }
 
-/* Drop one reference. True when it was the last. Whoever sees a count of one holds that one, and
- * needs no locked operation. */
-static inline bool release(struct frame_pool *pool, hpa_t hpa)
+/* Trees are sparse above the lowest level: skip what is not there, eight entries at a time. */
+static inline unsigned skip_empty(const uint64_t *e, unsigned i)
 {
-	return frame_refs(pool, hpa) == 1 || frame_put(pool, hpa);
+	while (i % 8 == 0 && i < GMEM_ENTRIES &&
+		!(e[i] | e[i + 1] | e[i + 2] | e[i + 3] | e[i + 4] | e[i + 5] | e[i + 6] | e[i + 7]))
+		i += 8;
+	return i;
 }
 
-/* Drop what the entries of a table refer to, from place->next on; `steps` of them, or up to the first
- * table that has to be freed, which goes to *child. Returns the number of entries looked at. */
-static unsigned drop_entries(struct frame_pool *pool, unsigned core, struct reap_place *place,
-	unsigned steps, hpa_t *child)
+/* Drop children of a table of tables, from place->next up to `end`, or up to the first that nobody
+ * else holds: that one goes to *child. */
+static void drop_tables(struct frame_pool *pool, struct reap_place *place, unsigned end, hpa_t *child)
 {
 	const uint64_t *entries = frame_ptr(pool, place->table);
-	unsigned first = place->next, end = MIN(first + steps, (unsigned)GMEM_ENTRIES);
+	unsigned i = place->next;
 
-	for (unsigned i = first; i < end; i++) {
-		if (!entries[i])
-			continue;
-		hpa_t hpa = align_down(entries[i], PAGE_SIZE);
-
-		if (!release(pool, hpa))
-			continue;
-		if (place->level > 1) {
-			*child = hpa;
-			end = i + 1;
-		} else {
-			frame_free_later(pool, core, hpa);
-		}
+	while (!*child && (i = skip_empty(entries, i)) < end) {
+		if (entries[i] && frame_drop(pool, entries[i]))
+			*child = align_down(entries[i], PAGE_SIZE);
+		i++;
 	}
-	place->next = end;
-	return end - first;
+	place->next = MAX(i, place->next);
+}
+
+static void drop_pages(struct frame_pool *pool, unsigned core, struct reap_place *place, unsigned end)
+{
+	const uint64_t *entries = frame_ptr(pool, place->table);
+	unsigned i = place->next;
+
+	while ((i = skip_empty(entries, i)) < end) {
+		unsigned n = MIN(8 - i % 8, end - i);
+
+		frame_drop_many(pool, core, &entries[i], n);
+		i += n;
+	}
+	place->next = i;
 }
 
 /* One table's entries, or a part. Returns the steps it took. */
@@ -79,8 +82,14 @@ static unsigned reap_step(struct frame_pool *pool, unsigned core, struct gmem_co
 	unsigned steps)
 {
 	struct reap_place *place = &gc->stack[gc->depth - 1];
+	unsigned first = place->next, end = MIN(first + steps, (unsigned)GMEM_ENTRIES);
 	hpa_t child = 0;
-	unsigned done = drop_entries(pool, core, place, steps, &child);
+
+	if (place->level > 1)
+		drop_tables(pool, place, end, &child);
+	else
+		drop_pages(pool, core, place, end);
+	unsigned done = place->next - first;
 
 	if (child) {
 		gc->stack[gc->depth++] =

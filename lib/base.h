@@ -35,6 +35,7 @@
 #define ALIGNED(n)  __attribute__((aligned(n)))
 #define NORETURN    __attribute__((noreturn))
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define NOINLINE    __attribute__((noinline))
 #define MUST_CHECK  __attribute__((warn_unused_result))
 
 #define LIKELY(x)   __builtin_expect(!!(x), 1)
