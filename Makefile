@@ -21,7 +21,7 @@ LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c
 HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/driver_env.c \
 	hv/entry.S hv/font.c \
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
-	hv/random.c hv/smp.c hv/topology.c hv/tsc_sync.c
+	hv/random.c hv/smp.c hv/status.c hv/topology.c hv/tsc_sync.c
 # guests
 HV_SRC += hv/args.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c hv/host.c \
 	hv/hypercall.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c hv/run.c hv/sched.c \

@@ -134,6 +134,11 @@ void console_screen_start(const struct boot_framebuffer *fb)
 	screen.fb = fb;
 }
 
+bool console_has_screen(void)
+{
+	return screen.fb;
+}
+
 static void scroll(void)
 {
 	for (unsigned r = 0; r + 1 < screen.rows; r++)

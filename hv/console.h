@@ -13,6 +13,8 @@ void console_start(bool serial);
 /* Show text on `fb` from now on. It must be mapped. */
 void console_screen_start(const struct boot_framebuffer *fb);
 
+bool console_has_screen(void);
+
 /* '\n' ends a line on both. */
 void console_write(const char *text, size_t size);
 

@@ -88,6 +88,31 @@ size_t log_read(uint64_t *seq, char *buf, size_t size)
 	return n;
 }
 
+bool log_has_screen(void)
+{
+	return console_has_screen();
+}
+
+void log_status_rows(unsigned rows)
+{
+	uint64_t flags = cpu_irq_save();
+
+	spin_lock(&lock);
+	console_status_rows(rows);
+	spin_unlock(&lock);
+	cpu_irq_restore(flags);
+}
+
+void log_status(unsigned row, const char *text)
+{
+	uint64_t flags = cpu_irq_save();
+
+	spin_lock(&lock);
+	console_status(row, text);
+	spin_unlock(&lock);
+	cpu_irq_restore(flags);
+}
+
 void log_panic_line(const char *line)
 {
 	size_t n = strlen(line);

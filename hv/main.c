@@ -22,6 +22,7 @@
 #include "hv/run.h"
 #include "hv/service.h"
 #include "hv/smp.h"
+#include "hv/status.h"
 #include "lib/string.h"
 
 /* Kept free of guests, unless creel.conf says more or less: for our own tables and streams. */
@@ -215,5 +216,7 @@ void hv_main(struct boot_info *info)
 
 	/* all other cores, then our own part */
 	smp_start(info, core_main);
+	status_start(info->config.port);
+	status_show();
 	core_main(core);
 }

@@ -6,6 +6,7 @@
 #include "hv/hypervisor.h"
 #include "hv/log.h"
 #include "hv/platform.h"
+#include "hv/status.h"
 #include "lib/string.h"
 #include "mgmt/server.h"
 #include "net/stack.h"
@@ -241,6 +242,7 @@ static void tick(uint64_t now)
 {
 	next_tick_us = now + TICK_US;
 	nic_tick(nic);
+	status_show();
 	if (nic->link_up == link_up)
 		return;
 	link_up = nic->link_up;

@@ -115,7 +115,7 @@ def logged(m):
     return sum(line.startswith("[") for _, line in m.lines)
 
 
-def test_screen_shows_the_log():
+def test_screen_shows_the_log_and_the_status():
     with Machine(nic="none", conf="console = both\n", extra=["-device", "VGA"]) as m, \
             tempfile.TemporaryDirectory() as d:
         m.wait_for(CORES, BOOT, fail=WRONG)
@@ -124,4 +124,6 @@ def test_screen_shows_the_log():
         before = logged(m)
         m.monitor(f"screendump {ppm}")
         rows, after = bright_cells(ppm), logged(m)
-        assert before <= sum(rows) <= after and all(rows[:before]), (rows, before, after)
+        log, status = rows[:-3], rows[-3:]
+        assert before <= sum(log) <= after and all(log[:before]), (log, before, after)
+        assert all(status), status
