@@ -11,6 +11,7 @@ import bootdisk  # noqa: E402
 from run import CONF, EFI, ROOT, Machine  # noqa: E402
 
 ISO = os.path.join(ROOT, "build", "creel.iso")
+CREELCTL = os.path.join(ROOT, "build", "creelctl")
 EDIT_CONF = os.path.join(ROOT, "iso", "edit-conf")
 STARTED = r"creel: handing over .*"
 REFUSED = r"creel: cannot start: (.*)"
@@ -155,6 +156,15 @@ def test_iso_does_not_open_the_plain_port():
         assert line == "" or line.startswith("#"), line
 
 
+def test_iso_as_it_is_answers_nobody():
+    with Machine(iso=ISO) as m:
+        m.wait_for(r"the management port stays closed", BOOT)
+        m.wait_for(r"\] address: \d", BOOT)
+        done = subprocess.run([CREELCTL, "-H", f"127.0.0.1:{m.port}", "info"],
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 126, (done.returncode, done.stdout, done.stderr)
+
+
 def test_edited_iso():
     """edit-conf changes what the ISO boots with; the ISO stays bootable both ways."""
     with tempfile.TemporaryDirectory() as d:
@@ -167,6 +177,24 @@ def test_edited_iso():
         subprocess.run([EDIT_CONF, iso], check=True,
                        env=dict(os.environ, EDITOR="sed -i s/70000/7000/"))
         starts(iso=iso)
+
+
+def test_opened_iso():
+    """insecure-plain = yes, and an agent put beside the loader, on the stick: it runs."""
+    with tempfile.TemporaryDirectory() as d:
+        iso = os.path.join(d, "own.iso")
+        subprocess.run(["cp", ISO, iso], check=True)
+        subprocess.run([EDIT_CONF, iso, "-"], check=True, text=True, input="insecure-plain = yes\n")
+        offset = subprocess.run([EDIT_CONF, "--offset", iso], check=True, capture_output=True,
+                                text=True).stdout.strip()
+        subprocess.run(["mcopy", "-i", f"{iso}@@{offset}",
+                        os.path.join(ROOT, "build", "guests", "hello"), "::/creel/images/"],
+                       check=True)
+        with Machine(disk=iso) as m:
+            m.wait_for(r"\] address: \d", BOOT)
+            said = subprocess.run([CREELCTL, "-H", f"127.0.0.1:{m.port}", "run", "hello", "there"],
+                                  capture_output=True, text=True, timeout=60)
+            assert said.returncode == 0 and "argument 1: there" in said.stdout, said
 
 
 def test_iso_conf_names_every_key():
