@@ -134,12 +134,10 @@ static void take_new_ack(struct tcp_conn *c, uint32_t ack)
 		grow_window(c, acked);
 	c->dup_acks = 0;
 
-	/* RFC 6298, section 5: the timer starts anew, or stops when all has arrived. */
+	/* RFC 6298, section 5: the timer stops; tcp_output() starts it anew if more is in flight. */
 	c->retries = 0;
 	c->rto = base_rto(c);
 	c->deadline[TCP_RETRANSMIT] = TIMER_NEVER;
-	if (tcp_in_flight(c))
-		tcp_arm_retransmit(c);
 	if (c->want_write &&
 		(c->tx.len == 0 || ring_room(pool, &c->tx) >= ring_capacity(&c->tx) / 2)) {
 		c->want_write = false;

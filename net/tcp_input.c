@@ -31,13 +31,7 @@ static void trim_to_window(struct tcp_conn *c, struct tcp_segment *seg)
 	uint32_t room;
 
 	if (seq_lt(seg->seq, c->rcv_nxt)) {
-		uint32_t old = c->rcv_nxt - seg->seq;
-
-		if (seg->flags & TCP_SYN) {
-			seg->flags &= (uint8_t)~TCP_SYN;
-			old--;
-		}
-		span_consume(&seg->data, old);
+		span_consume(&seg->data, c->rcv_nxt - seg->seq);
 		seg->seq = c->rcv_nxt;
 	}
 	room = c->rcv_edge - seg->seq;
