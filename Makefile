@@ -221,6 +221,9 @@ net_ip_SRC := tests/unit/net_bench.c $(NET_SRC)
 UNIT_TESTS += net_parts
 net_parts_SRC := net/checksum.c net/ring.c net/siphash.c net/timer.c
 
+UNIT_TESTS += net_congestion
+net_congestion_SRC := tests/unit/net_bench.c $(NET_SRC)
+
 UNIT_TESTS += net_dhcp
 net_dhcp_SRC := $(NET_SRC)
 

@@ -483,6 +483,32 @@ TEST(answers_out_of_turn_are_ignored)
 	bench_free(b);
 }
 
+/* T1 and T2 are the server's if they make sense. */
+TEST(times_of_renewal)
+{
+	const struct {
+		uint32_t t1, t2, renewal;
+	} cases[] = {{0, 0, 300}, {100, 200, 100}, {300, 200, 300}, {100, 700, 300}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct bench *b = bench_new();
+		struct answer a = answer_to(b, DHCP_OFFER, 600);
+		int before;
+
+		deliver(b, &a);
+		a = answer_to(b, DHCP_ACK, 600);
+		answer_u32(&a, 58, cases[i].t1);
+		answer_u32(&a, 59, cases[i].t2);
+		deliver(b, &a);
+		before = b->messages;
+		advance(b, (cases[i].renewal - 1) * SECOND);
+		CHECK_EQ(b->messages, before);
+		advance(b, 2 * SECOND);
+		CHECK_EQ(b->messages, before + 1);
+		bench_free(b);
+	}
+}
+
 TEST(gateway_off_the_link_is_left_out)
 {
 	struct bench *b = bench_new();

@@ -128,7 +128,10 @@ TEST(wrong_cookies_are_reset)
 	CHECK_EQ(b->opened, 1);
 	tcp_abort(b->conn);
 	b->conn = NULL;
-	bench_advance(b, 130 * BENCH_SECOND);
+	/* Although others were sent since. */
+	bench_advance(b, 80 * BENCH_SECOND);
+	for (uint16_t k = 0; k < 2 * HALF_OPEN; k++)
+		send_syn(b, (uint16_t)(10000 + k), k, 1460, TCP_WSCALE_NONE);
 	send_from(b, 700, TCP_ACK, 51, cookie + 1, 0);
 	CHECK_EQ(b->opened, 1);
 	bench_end(b);
@@ -136,7 +139,7 @@ TEST(wrong_cookies_are_reset)
 
 TEST(backlog_of_a_listener)
 {
-	struct bench *b = bench_new(NULL);
+	struct bench *b = small_bench();
 
 	CHECK_EQ(tcp_listen(&b->stack, BENCH_PORT, 0, &bench_ops, b), ERR_EXIST);
 	CHECK_EQ(tcp_listen(&b->stack, 0, 0, &bench_ops, b), ERR_INVALID);
@@ -154,6 +157,16 @@ TEST(backlog_of_a_listener)
 	for (uint16_t i = 0; i < TCP_LISTENERS_MAX; i++)
 		CHECK_EQ(tcp_listen(&b->stack, (uint16_t)(1000 + i), 0, &bench_ops, b), 0);
 	CHECK_EQ(tcp_listen(&b->stack, 2000, 0, &bench_ops, b), ERR_LIMIT);
+	/* All listeners together have a limit too. */
+	for (uint16_t i = 0; i < 2 * HALF_OPEN; i++) {
+		struct tcp_segment seg = {.src_port = 9, .dst_port = (uint16_t)(1000 + i % 8),
+			.flags = TCP_SYN, .wscale = TCP_WSCALE_NONE};
+
+		bench_send_segment(b, &seg);
+	}
+	CHECK_EQ(b->stack.tcp.half_open, HALF_OPEN);
+	for (uint16_t i = 0; i < TCP_LISTENERS_MAX; i++)
+		tcp_unlisten(&b->stack, (uint16_t)(1000 + i));
 	bench_end(b);
 }
 
@@ -279,6 +292,37 @@ TEST(out_of_order_pieces_join)
 	}
 }
 
+TEST(out_of_order_pieces_that_overlap)
+{
+	struct bench *b = bench_new(NULL);
+
+	bench_open(b);
+	bench_send_at(b, TCP_ACK, b->seq + 200, b->ack, 100);
+	bench_send_at(b, TCP_ACK, b->seq + 150, b->ack, 100);
+	bench_send_at(b, TCP_ACK, b->seq + 250, b->ack, 100);
+	CHECK_EQ(b->conn->ooo_count, 1);
+	bench_forget(b);
+	bench_send_at(b, TCP_ACK, b->seq, b->ack, 100);
+	CHECK_EQ(b->sent_count, 1); /* RFC 5681: at once, while there is a hole */
+	bench_send_at(b, TCP_ACK, b->seq + 100, b->ack, 50);
+	CHECK_EQ(b->sent_count, 2);
+	CHECK_EQ(tcp_readable(b->conn), 350);
+	bench_end(b);
+}
+
+TEST(first_fin_counts)
+{
+	struct bench *b = bench_new(NULL);
+
+	bench_open(b);
+	bench_send_at(b, TCP_FIN | TCP_ACK, b->seq + 100, b->ack, 0);
+	bench_send_at(b, TCP_FIN | TCP_ACK, b->seq + 300, b->ack, 0);
+	bench_send_at(b, TCP_ACK, b->seq, b->ack, 100);
+	CHECK_EQ(b->ended, 1);
+	CHECK_EQ(tcp_readable(b->conn), 100);
+	bench_end(b);
+}
+
 TEST(fin_out_of_order_waits_for_its_data)
 {
 	struct bench *b = bench_new(NULL);
@@ -326,6 +370,9 @@ TEST(closed_window_takes_acks_resets_and_a_fin)
 	bench_send(b, TCP_FIN | TCP_ACK, 0);
 	CHECK_EQ(b->ended, 1);
 	b->seq++;
+	/* And opens none. */
+	bench_send_at(b, TCP_RST, b->seq + 1, 0, 0);
+	CHECK_EQ(net_stats(&b->stack)->rx_drop_tcp_window, 1);
 	bench_send(b, TCP_RST, 0);
 	CHECK_EQ(b->closed, 1);
 	bench_end(b);
@@ -341,6 +388,7 @@ TEST(what_lies_beyond_the_window_is_cut_off)
 	bench_send_at(b, TCP_FIN | TCP_ACK, b->seq + 2800, b->ack, 1400);
 	CHECK_EQ(tcp_readable(b->conn), 4096);
 	CHECK_EQ(b->ended, 0);
+	CHECK_EQ(b->sent_count, 2); /* one for two segments, one for what was cut off */
 	/* And what came before, at the front. */
 	tcp_consume(b->conn, 4096);
 	net_poll(&b->stack, b->now);

@@ -181,7 +181,7 @@ static void tcp_xmas(struct packet *k) { body_of(k)[13] = 0x3f; mend_tcp(k); }
 static void set_option(struct packet *k, size_t at, uint8_t v) { body_of(k)[20 + at] = v; mend_tcp(k); }
 static void tcp_option_zero(struct packet *k) { set_option(k, 1, 0); }
 static void tcp_option_one(struct packet *k) { set_option(k, 1, 1); }
-static void tcp_option_beyond(struct packet *k) { set_option(k, 1, 41); }
+static void tcp_option_beyond(struct packet *k) { body_of(k)[20] = 99; set_option(k, 1, 41); }
 static void tcp_option_long_mss(struct packet *k) { set_option(k, 1, 5); }
 static void tcp_option_at_end(struct packet *k) { memset(body_of(k) + 20, 1, 7); set_option(k, 7, 2); }
 static void tcp_to_closed(struct packet *k) { store_be16(body_of(k) + 2, 81); mend_tcp(k); }
@@ -394,6 +394,7 @@ TEST(unreachable_port_is_reported_with_a_quote)
 	/* Never about a broadcast. */
 	b->now += 10 * BENCH_SECOND;
 	dest_broadcast(&k);
+	store_be16(body_of(&k) + 6, 0);
 	bench_forget(b);
 	bench_input(b, k.p.data, k.p.len);
 	CHECK_EQ(b->sent_count, 0);
@@ -511,6 +512,29 @@ TEST(cache_is_bounded)
 	CHECK_EQ(net_stats(&b->stack)->arp_evictions, 5000 - ARP_SETS * ARP_WAYS);
 	/* The latest is still known. */
 	udp_send(&b->stack, 1, neighbour(4999), 2, "x", 1);
+	CHECK_EQ(b->sent_count, 1);
+	bench_end(b);
+}
+
+TEST(neighbours_are_asked_again_while_in_use)
+{
+	struct bench *b = bench_new(NULL);
+	const struct net_stats *stats = net_stats(&b->stack);
+	uint64_t before;
+
+	arp_from(b, ARP_REQUEST, neighbour(0), 5, BENCH_OURS);
+	arp_from(b, ARP_REQUEST, neighbour(1), 5, BENCH_OURS);
+	before = stats->arp_requests;
+	bench_advance(b, ARP_LIFETIME_US / 2);
+	udp_send(&b->stack, 1, neighbour(0), 2, "x", 1);
+	bench_advance(b, ARP_LIFETIME_US / 2 + 10000);
+	CHECK_EQ(stats->arp_requests, before + 1);
+	/* Meanwhile it is known still; when nobody answers, no longer. */
+	bench_forget(b);
+	udp_send(&b->stack, 1, neighbour(0), 2, "x", 1);
+	CHECK_EQ(b->sent_count, 1);
+	bench_advance(b, 10 * BENCH_SECOND);
+	udp_send(&b->stack, 1, neighbour(0), 2, "x", 1);
 	CHECK_EQ(b->sent_count, 1);
 	bench_end(b);
 }
