@@ -41,7 +41,9 @@ static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_en
 static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
 {
 	uint64_t start = rdtsc();
-	uint64_t slice_end = MIN(start + platform_tsc_khz() * SCHED_SLICE_US / 1000, wake_at);
+	uint64_t ms = platform_tsc_khz();
+	uint64_t slice_end = MAX(MIN(start + ms * SCHED_SLICE_US / 1000, wake_at),
+		start + ms * SCHED_MIN_SLICE_US / 1000);
 
 	if (!hv.caps.has_slice_timer)
 		platform_timer(slice_end);

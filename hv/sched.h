@@ -11,7 +11,8 @@
 #include "lib/heap.h"
 #include "lib/spinlock.h"
 
-#define SCHED_SLICE_US 4000
+#define SCHED_SLICE_US     4000
+#define SCHED_MIN_SLICE_US 200 /* whatever else is due: a guest that was picked makes progress */
 
 struct core;
 

@@ -49,6 +49,11 @@ int64_t creel_info(struct creel_info *info)
 	return creel_hypercall(CREEL_CALL_INFO, address(info), sizeof(*info), 0, 0, NULL);
 }
 
+int64_t creel_args(char *buf, size_t size, uint64_t *counts)
+{
+	return creel_hypercall(CREEL_CALL_ARGS, address(buf), size, 0, 0, counts);
+}
+
 uint64_t creel_clock(enum creel_clock clock)
 {
 	return (uint64_t)creel_hypercall(CREEL_CALL_CLOCK, clock, 0, 0, 0, NULL);

@@ -69,7 +69,7 @@ void creel_start(void)
 
 	install_traps();
 	creel_info(&creel_self);
-	int64_t size = creel_hypercall(CREEL_CALL_ARGS, 0, 0, 0, 0, &counts);
+	int64_t size = creel_args(NULL, 0, &counts);
 	uint32_t argc = (uint32_t)counts, envc = (uint32_t)(counts >> 32);
 	char **all = NULL;
 
@@ -78,7 +78,7 @@ void creel_start(void)
 
 		if (!block)
 			creel_crash("no memory for the arguments");
-		creel_hypercall(CREEL_CALL_ARGS, (uint64_t)block, (uint64_t)size, 0, 0, NULL);
+		creel_args(block, (size_t)size, NULL);
 		all = split(block, (uint64_t)argc + envc);
 		creel_environment = all + argc;
 		char **argv = malloc((argc + 1ul) * sizeof(*argv));

@@ -80,6 +80,8 @@ class Machine:
     cpus, mem  processors, MiB of memory
     cpu        the emulator's CPU model; None takes the one that has all we need
     icount     QEMU: run deterministically, TSC = instructions << icount (7 is a good one)
+    real_idle  with icount: an idle machine's time passes as ours does, not as fast as it can, so
+               that clients of its network live by the same clock
     accel      QEMU: "tcg" or "kvm"
     nic        "virtio" (QEMU only), "e1000", "none"; None takes the emulator's usual
     wire       QEMU: no network behind the NIC but this test, which sends and receives whole
@@ -97,11 +99,11 @@ class Machine:
     echo       print serial lines with their times as they come
     """
 
-    def __init__(self, kind="qemu", *, cpus=1, mem=512, cpu=None, icount=None, accel="tcg",
+    def __init__(self, kind="qemu", *, cpus=1, mem=512, cpu=None, icount=None, real_idle=False, accel="tcg",
                  nic=None, wire=False, pcap=None, port=None, guest_port=MANAGEMENT_PORT, conf=CONF, images=None, efi=EFI,
                  disk=None, iso=None, bootable=True, extra=(), gdb=None, debugger=("c", "quit"), echo=False):
         self.kind, self.cpus, self.mem, self.cpu = kind, cpus, mem, cpu
-        self.icount, self.accel = icount, accel
+        self.icount, self.real_idle, self.accel = icount, real_idle, accel
         self.nic = nic or ("virtio" if kind == "qemu" else "e1000")
         self.wire, self.pcap = wire, pcap
         self._wire_socket = self._qmp_file = None
@@ -359,7 +361,7 @@ class Machine:
                    "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
                    "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off"]
         if self.icount is not None:
-            command += ["-icount", f"shift={self.icount},sleep=off"]
+            command += ["-icount", f"shift={self.icount},sleep={'on' if self.real_idle else 'off'}"]
         if self.iso:
             command += ["-drive", f"if=none,id=boot,format=raw,readonly=on,file={self.iso}",
                         "-device", "ide-cd,drive=boot,bootindex=0"]

@@ -11,7 +11,8 @@
  *	tick           ticks between two RDTSCs, to be taken off
  *
  * All pages are in one array that was touched before. At the end of its input, which is where a fork
- * made by a client finds itself, it says "here" and waits for ever.
+ * made by a client finds itself, it reads as many pages as its first argument says and writes as many as
+ * its second one, says "here" and waits for ever.
  */
 #include <creel/creel.h>
 
@@ -191,6 +192,24 @@ static void run(char *line)
 		printf("? %s\n", line);
 }
 
+/* A fork has arguments of its own, which the start of this program can't have seen. */
+static void read_and_write(void)
+{
+	char args[64] = "";
+	uint64_t counts = 0;
+	int64_t size = creel_args(args, sizeof(args), &counts);
+
+	if (!pages || size <= 0 || size > (int64_t)sizeof(args) || (uint32_t)counts != 3)
+		return;
+	const char *first = args + strlen(args) + 1, *second = first + strlen(first) + 1;
+	long reads = atoi(first), writes = atoi(second);
+
+	for (long i = 0; i < reads; i++)
+		(void)pages[(uint64_t)i * PAGE];
+	for (long i = 0; i < writes; i++)
+		pages[(uint64_t)i * PAGE] = 1;
+}
+
 int main(int argc, char **argv)
 {
 	char line[128], none[1];
@@ -200,7 +219,8 @@ int main(int argc, char **argv)
 	(void)argv;
 	while (creel_gets(line, sizeof(line)))
 		run(line);
-	/* A fork needs no library for this, so that it touches no more than it must. */
+	read_and_write();
+	/* A fork needs no buffers for this, so that it touches no more than it must. */
 	creel_write(CREEL_STDOUT, "here\n", 5);
 	creel_receive(none, 0, &from, CREEL_FOREVER);
 	return 0;

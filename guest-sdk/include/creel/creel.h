@@ -27,6 +27,8 @@ int64_t creel_read(void *buf, size_t size, uint64_t deadline);
 int64_t creel_write_all(int stream, const void *data, size_t size);
 
 int64_t creel_info(struct creel_info *info);
+/* The arguments and environment, which a fork may have anew: bytes of all, argc | envc << 32 in *counts. */
+int64_t creel_args(char *buf, size_t size, uint64_t *counts);
 uint64_t creel_clock(enum creel_clock clock);
 void creel_sleep_until(uint64_t deadline);
 void creel_sleep(uint64_t ns);
