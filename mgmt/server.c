@@ -101,7 +101,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	list_init(&s->ready);
 	list_init(&s->turn);
 	list_init(&s->starved);
-	list_init(&s->log_followers);
+	list_init(&s->looking);
 	for (int i = 0; i < TIMER_COUNT; i++)
 		list_init(&s->timers[i]);
 	for (uint64_t i = 0; i <= s->watch_mask; i++)
@@ -210,6 +210,16 @@ static void expire(struct server *s)
 	}
 }
 
+void watchers_wake(struct server *s, uint64_t guest)
+{
+	LIST_FOR_EACH(it, &s->watchers[guest & s->watch_mask]) {
+		struct request *r = LIST_ENTRY(it, struct request, watch);
+
+		if (r->guest == guest)
+			request_wake(r);
+	}
+}
+
 /* True: there may be more. */
 static bool spread_news(struct server *s)
 {
@@ -219,25 +229,18 @@ static bool spread_news(struct server *s)
 	for (int i = 0; i < SERVER_NEWS_PER_POLL; i++) {
 		if (!guest_news(&id, &news))
 			return false;
-		LIST_FOR_EACH(it, &s->watchers[id & s->watch_mask]) {
-			struct request *r = LIST_ENTRY(it, struct request, watch);
-
-			if (r->guest == id) {
-				r->news |= news;
-				request_wake(r);
-			}
-		}
+		watchers_wake(s, id);
 	}
 	return true;
 }
 
-static void look_at_log(struct server *s)
+static void look(struct server *s)
 {
-	if (list_empty(&s->log_followers) || s->now_us < s->log_due_us)
+	if (list_empty(&s->looking) || s->now_us < s->look_due_us)
 		return;
-	s->log_due_us = s->now_us + SERVER_LOG_US;
-	LIST_FOR_EACH(it, &s->log_followers)
-		request_wake(LIST_ENTRY(it, struct request, watch));
+	s->look_due_us = s->now_us + SERVER_LOOK_US;
+	LIST_FOR_EACH(it, &s->looking)
+		request_wake(LIST_ENTRY(it, struct request, look));
 }
 
 /* All of `from` to the end of `to`. */
@@ -256,7 +259,7 @@ bool server_poll(struct server *s, uint64_t now_us)
 	s->now_us = now_us;
 	expire(s);
 	bool more = spread_news(s);
-	look_at_log(s);
+	look(s);
 	list_move(&s->turn, &s->ready);
 	for (int i = 0; i < SERVER_TURNS_PER_POLL && !list_empty(&s->turn); i++) {
 		struct conn *c = LIST_ENTRY(s->turn.next, struct conn, link);
@@ -273,7 +276,7 @@ bool server_poll(struct server *s, uint64_t now_us)
 
 uint64_t server_next_timer(const struct server *s)
 {
-	uint64_t next = list_empty(&s->log_followers) ? UINT64_MAX : s->log_due_us;
+	uint64_t next = list_empty(&s->looking) ? UINT64_MAX : s->look_due_us;
 
 	for (enum server_timer kind = 0; kind < TIMER_COUNT; kind++) {
 		if (!list_empty(&s->timers[kind]))

@@ -35,7 +35,7 @@
 #define SERVER_UPLOAD_US 60000000u /* between bytes of an upload */
 #define SERVER_IDLE_US   60000000u /* without a request, before it may have to make room for another */
 
-#define SERVER_LOG_US    100000u   /* between looks at the host log for those who follow it */
+#define SERVER_LOOK_US   100000u   /* between looks at what tells no news: the host's log, say */
 #define SERVER_RETRY_MS  1000u     /* what a client is told that found the server full */
 
 struct server_config {
@@ -65,10 +65,10 @@ struct server {
 	struct list turn;       /* those of them that a poll has still to serve */
 	struct list starved;    /* conns that wait for a buffer */
 	struct list timers[TIMER_COUNT]; /* conns, the first to expire first */
-	struct list log_followers;
+	struct list looking;    /* requests that are woken every SERVER_LOOK_US */
 	struct list *watchers;  /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
-	uint64_t log_due_us;
+	uint64_t look_due_us;
 	struct server_pool receive, send, input, args, request_pool;
 	uint32_t connections;
 	/* Since the start. */

@@ -79,6 +79,7 @@ struct stream_state {
 	bool close_input;  /* the guest's input ends with this request */
 	bool input_end;    /* the client has sent all */
 	bool remove;       /* the guest, when it has stopped and all was told */
+	int keeper;        /* reader of stderr that takes nothing but keeps the guest, or -1 */
 	uint8_t stop_told; /* enum guest_stop of a pause that the client knows of */
 	uint8_t *block;    /* input that the guest had no room for */
 	uint32_t block_head, block_size;
@@ -96,11 +97,11 @@ struct log_state {
 struct request {
 	struct list link;  /* requests of the conn */
 	struct list ready; /* ready_requests of the conn, or none */
-	struct list watch; /* a list of watchers, or log_followers, or none */
+	struct list watch; /* a list of watchers, or none */
+	struct list look;  /* looking of the server, or none */
 	struct conn *conn;
 	uint64_t number;
 	uint64_t guest;    /* whose news it watches */
-	unsigned news;     /* enum guest_news since the last step */
 	enum step (*step)(struct request *r);
 	void (*release)(struct request *r);
 	union {
@@ -117,6 +118,8 @@ void *pool_take(struct server_pool *p);
 /* Frees a block and lets those that wait for one try again. NULL is ignored. */
 void block_free(struct server *s, struct server_pool *p, void *block);
 void conn_wake(struct conn *c);
+/* Those that watch a guest look at it. */
+void watchers_wake(struct server *s, uint64_t guest);
 void timer_start(struct conn *c, enum server_timer kind); /* again, if it runs */
 void timer_stop(struct conn *c, enum server_timer kind);
 
@@ -145,6 +148,8 @@ struct request *request_find(struct conn *c, uint64_t number);
 void request_free(struct request *r);
 void request_wake(struct request *r);
 void request_watch(struct request *r, uint64_t guest);
+/* Wakes it now and then from here on, where there is no news of what it waits for. */
+void request_look(struct request *r);
 void request_error(struct conn *c, uint64_t number, int err);
 enum proto_code code_of(int err);
 const char *text_of(int err);

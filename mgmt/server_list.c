@@ -295,7 +295,7 @@ void log_start(struct conn *c, uint64_t number, const struct proto_get_log *m)
 	r->log = (struct log_state){.seq = m->position, .credit = m->credit, .follow = m->follow};
 	r->step = log_step;
 	if (m->follow)
-		list_push_back(&c->server->log_followers, &r->watch);
+		request_look(r);
 	request_wake(r);
 }
 

@@ -74,6 +74,7 @@ struct request *request_new(struct conn *c, uint64_t number)
 	*r = (struct request){.conn = c, .number = number};
 	list_init(&r->ready);
 	list_init(&r->watch);
+	list_init(&r->look);
 	list_push_back(&c->requests, &r->link);
 	c->request_count++;
 	return r;
@@ -97,6 +98,7 @@ void request_free(struct request *r)
 	list_remove(&r->link);
 	list_remove(&r->ready);
 	list_remove(&r->watch);
+	list_remove(&r->look);
 	r->conn->request_count--;
 	block_free(r->conn->server, &r->conn->server->request_pool, r);
 }
@@ -115,6 +117,12 @@ void request_watch(struct request *r, uint64_t guest)
 
 	r->guest = guest;
 	list_push_back(&s->watchers[guest & s->watch_mask], &r->watch);
+}
+
+void request_look(struct request *r)
+{
+	if (list_empty(&r->look))
+		list_push_back(&r->conn->server->looking, &r->look);
 }
 
 static const char *kind_name(unsigned kinds)
@@ -218,6 +226,8 @@ static void act(struct conn *c, uint64_t number, uint16_t type, const struct pro
 		break;
 	default:
 		err = kind == PROTO_KIND_GUEST ? guest_remove(id) : snapshot_remove(id);
+		/* A guest that is gone has no news. */
+		watchers_wake(c->server, id);
 		break;
 	}
 	request_done(c, number, err);

@@ -21,6 +21,8 @@ static void stream_release(struct request *r)
 		if (t->output[i].slot >= 0)
 			guest_reader_close(r->guest, output_stream(i), t->output[i].slot);
 	}
+	if (t->keeper >= 0)
+		guest_reader_close(r->guest, STREAM_ERR, t->keeper);
 	if (t->close_input && !t->input_end)
 		guest_input_end(r->guest);
 	block_free(r->conn->server, &r->conn->server->input, t->block);
@@ -33,7 +35,7 @@ int stream_open(struct request *r, uint64_t guest, uint8_t flags, uint32_t credi
 	struct stream_state *t = &r->stream;
 	int err = OK;
 
-	*t = (struct stream_state){.follow = flags & PROTO_ATTACH_FOLLOW};
+	*t = (struct stream_state){.follow = flags & PROTO_ATTACH_FOLLOW, .keeper = -1};
 	for (int i = 0; i < 2; i++) {
 		struct output_state *o = &t->output[i];
 
@@ -60,9 +62,16 @@ int stream_open(struct request *r, uint64_t guest, uint8_t flags, uint32_t credi
 		if (!t->block)
 			err = ERR_LIMIT;
 	}
+	if (t->follow && !(flags & PROTO_ATTACH_HOLD)) {
+		uint64_t oldest;
+
+		/* One that is removed when it stops must not go before we have seen how it did. */
+		t->keeper = guest_reader_open(guest, STREAM_ERR, &oldest);
+		if (t->keeper < 0)
+			request_look(r);
+	}
 	r->release = stream_release;
 	r->step = stream_step;
-	r->news = NEWS_STATE | NEWS_INPUT | NEWS_OUTPUT;
 	request_watch(r, guest);
 	return err;
 }
@@ -128,9 +137,12 @@ static void drain_input(struct request *r)
 	if (t->block_size) {
 		int64_t n = guest_input(r->guest, t->block + t->block_head, t->block_size);
 
-		/* A guest that takes no more, ever, must not hold its client up. */
-		if (n < 0 && n != ERR_AGAIN)
+		/* A guest that takes no more, ever, must not hold its client up; one that can't now,
+		 * for want of memory, has no news when it can. */
+		if (n == ERR_CLOSED || n == ERR_NOENT)
 			n = t->block_size;
+		else if (n < 0 && n != ERR_AGAIN)
+			request_look(r);
 		if (n > 0) {
 			t->block_head += (uint32_t)n;
 			t->block_size -= (uint32_t)n;
@@ -200,6 +212,8 @@ static enum step tell_state(struct request *r, bool outputs_over)
 		request_error(r->conn, r->number, err);
 		return STEP_OVER;
 	}
+	if (t->keeper >= 0)
+		guest_reader_done(r->guest, STREAM_ERR, t->keeper, info.output_bytes[STREAM_ERR]);
 	struct proto_status m = status_message(&info);
 
 	if (info.state == GUEST_STOPPED || (outputs_over && !t->follow)) {

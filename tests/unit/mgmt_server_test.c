@@ -515,6 +515,71 @@ TEST(wait_ends_when_the_guest_stops)
 	world_end();
 }
 
+TEST(wait_sees_the_end_of_a_guest_that_removes_itself)
+{
+	struct proto_get wait = {.ref = {.name = "brief", .kind = PROTO_KIND_GUEST}};
+	struct proto_create run = create_of("brief");
+	struct client c;
+	struct answer a;
+
+	world_begin(NULL);
+	client_open(&c);
+	/* more on stderr than a stream holds, which one who waits must not hold up */
+	put_script(&c, 1, "brief", "paused\nerr x\nflood 100000\nexit 6\n");
+	snprintf(run.name, sizeof(run.name), "brief");
+	run.flags = PROTO_CREATE_REMOVE;
+	client_send(&c, PROTO_RUN, 2, &run);
+	settle();
+	client_expect(&c, PROTO_RESULT, 2, &a);
+	client_expect(&c, PROTO_DONE, 2, &a);
+	/* one more than there are readers */
+	for (uint64_t i = 0; i <= STREAM_MAX_READERS; i++)
+		client_send(&c, PROTO_WAIT, 10 + i, &wait);
+	settle();
+	while (client_next(&c, &a))
+		CHECK_EQ(a.m.status.state, GUEST_PAUSED);
+	struct proto_act resume = {.ref = wait.ref};
+
+	client_do(&c, PROTO_RESUME, 3, &resume);
+	now_us += SERVER_LOOK_US;
+	settle();
+	for (int ends = 0; ends <= STREAM_MAX_READERS;) {
+		CHECK(client_next(&c, &a));
+		if (!(a.header.flags & PROTO_FINAL))
+			continue;
+		ends++;
+		CHECK(a.header.type == PROTO_ERROR || a.m.status.exit_status == 6);
+		CHECK_EQ(a.header.type == PROTO_ERROR, ends == STREAM_MAX_READERS + 1);
+	}
+	struct fake_counts counts;
+
+	fake_count(&counts);
+	CHECK_EQ(counts.guests, 0);
+	client_end(&c);
+	world_end();
+}
+
+TEST(removal_ends_what_waits_for_a_guest)
+{
+	struct proto_act act = {.ref = {.name = "base", .kind = PROTO_KIND_GUEST}};
+	struct proto_attach follow = {
+		.guest = act.ref, .flags = PROTO_ATTACH_OUT | PROTO_ATTACH_FOLLOW, .credit = 0};
+	struct client c;
+	struct answer a;
+
+	world_begin(NULL);
+	client_open(&c);
+	run_named(&c, "base", "echo x\nexit 0\n");
+	client_send(&c, PROTO_ATTACH, 1, &follow);
+	settle();
+	client_expect(&c, PROTO_RESULT, 1, &a);
+	client_do(&c, PROTO_REMOVE, 2, &act);
+	settle();
+	client_expect_error(&c, 1, PROTO_E_NOENT);
+	client_end(&c);
+	world_end();
+}
+
 TEST(several_requests_in_flight_and_cancel)
 {
 	struct proto_get wait = {.ref = {.name = "base", .kind = PROTO_KIND_GUEST}};
@@ -562,8 +627,8 @@ TEST(the_host_log_is_followed)
 	fake_log("second");
 	settle();
 	CHECK(!client_next(&c, &a));
-	CHECK(server_next_timer(&server) <= now_us + SERVER_LOG_US);
-	now_us += SERVER_LOG_US;
+	CHECK(server_next_timer(&server) <= now_us + SERVER_LOOK_US);
+	now_us += SERVER_LOOK_US;
 	settle();
 	client_expect(&c, PROTO_DATA, 1, &a);
 	ask = (struct proto_get_log){.position = a.m.data.position, .credit = 10000};
