@@ -1,7 +1,7 @@
 /*
- * What a connection's bytes pass through. Below is a transport: TCP of the appliance, or a socket of
- * the system that tests run on. Above, the server and its frames. A channel carries bytes as they
- * are; the sealed one will stand here, and neither side will see the difference.
+ * What a connection's bytes pass through. Below is a transport: TCP of the appliance, or a socket
+ * of the system that tests run on. Above, the server and its frames. A channel carries bytes as
+ * they are; the sealed one will stand here, and neither side will see the difference.
  */
 #ifndef MGMT_CHANNEL_H
 #define MGMT_CHANNEL_H

@@ -70,7 +70,7 @@ static void read_string(struct reader *r, char *out, size_t room)
 static bool name_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		c == '_' || c == '.' || c == '-';
+	       c == '_' || c == '.' || c == '-';
 }
 
 bool proto_name_valid(const char *name)
@@ -157,7 +157,8 @@ static void read_field(struct reader *r, const struct proto_field *f, void *memb
 	}
 }
 
-/* argc + envc strings, each with its terminator, and every one of the latter with a name and '='. */
+/* argc + envc strings, each with its terminator, and every one of the latter with a name and '='.
+ */
 static bool args_valid(const struct proto_create *m)
 {
 	const uint8_t *s = m->args.data, *end = s + m->args.size;
@@ -194,8 +195,8 @@ static bool consistent(uint16_t type, const union proto_message *m)
 		return m->put.name[0] != 0;
 	case PROTO_RUN:
 	case PROTO_FORK:
-		return !(m->create.attach & ~streams) && (m->create.count == 1 || !m->create.attach) &&
-			args_valid(&m->create);
+		return !(m->create.attach & ~streams) &&
+		       (m->create.count == 1 || !m->create.attach) && args_valid(&m->create);
 	case PROTO_ATTACH:
 		return (m->attach.flags & streams) != 0;
 	case PROTO_RESULT:
@@ -213,7 +214,8 @@ int proto_header(const uint8_t *buf, size_t size, struct proto_header *h)
 	h->type = load_le16(buf + 4);
 	h->flags = load_le16(buf + 6);
 	h->request = load_le64(buf + 8);
-	if (h->length < PROTO_HEADER_SIZE || h->length > PROTO_FRAME_MAX || (h->flags & ~PROTO_FINAL))
+	if (h->length < PROTO_HEADER_SIZE || h->length > PROTO_FRAME_MAX ||
+		(h->flags & ~PROTO_FINAL))
 		return ERR_INVALID;
 	return OK;
 }
@@ -314,7 +316,8 @@ static void write_field(struct writer *w, const struct proto_field *f, const voi
 	}
 }
 
-static void store_header(uint8_t *buf, size_t length, uint16_t type, uint16_t flags, uint64_t request)
+static void store_header(
+	uint8_t *buf, size_t length, uint16_t type, uint16_t flags, uint64_t request)
 {
 	store_le32(buf, (uint32_t)length);
 	store_le16(buf + 4, type);
@@ -331,7 +334,8 @@ size_t proto_encode(uint8_t *buf, size_t room, uint16_t type, uint16_t flags, ui
 	if (!layout || !give(&w, PROTO_HEADER_SIZE))
 		return 0;
 	for (size_t i = 0; i < layout->count; i++)
-		write_field(&w, &layout->fields[i], (const uint8_t *)message + layout->fields[i].offset);
+		write_field(&w, &layout->fields[i],
+			(const uint8_t *)message + layout->fields[i].offset);
 	if (w.full)
 		return 0;
 	size_t length = (size_t)(w.at - buf);
@@ -339,8 +343,8 @@ size_t proto_encode(uint8_t *buf, size_t room, uint16_t type, uint16_t flags, ui
 	return length;
 }
 
-size_t proto_encode_data_head(uint8_t *buf, uint64_t request, uint8_t stream, bool end,
-	uint64_t position, uint32_t size)
+size_t proto_encode_data_head(
+	uint8_t *buf, uint64_t request, uint8_t stream, bool end, uint64_t position, uint32_t size)
 {
 	size_t length = PROTO_HEADER_SIZE + PROTO_DATA_FIXED + size;
 	uint8_t *p = buf + PROTO_HEADER_SIZE;

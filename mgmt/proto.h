@@ -9,8 +9,8 @@
  *     u16 flags     enum proto_flags
  *     u64 request   number of the request it belongs to, chosen by the client
  *
- * Integers are little-endian and nothing is padded. The payload of a type is the struct declared for
- * it below: its members in order, each as it would be alone. What C can't say is written so:
+ * Integers are little-endian and nothing is padded. The payload of a type is the struct declared
+ * for it below: its members in order, each as it would be alone. What C can't say is written so:
  *
  *     char name[N]       u16 length, then as many bytes of printable ASCII, no terminator; < N
  *     struct proto_ref   u8 kind, u64 id, name; exactly one of id (not 0) and name (not empty)
@@ -31,11 +31,11 @@
 #define PROTO_FRAME_MAX   16368 /* with a 16-byte seal it fits one message of 16,384 */
 #define PROTO_ANSWER_MAX  1024  /* no answer but DATA is larger */
 #define PROTO_DATA_MAX    (PROTO_FRAME_MAX - PROTO_HEADER_SIZE - PROTO_DATA_FIXED)
-#define PROTO_DATA_FIXED  14    /* of a DATA payload: what stands before its bytes */
-#define PROTO_ARGS_MAX    15000 /* arguments and environment, with terminators */
+#define PROTO_DATA_FIXED  14     /* of a DATA payload: what stands before its bytes */
+#define PROTO_ARGS_MAX    15000  /* arguments and environment, with terminators */
 #define PROTO_COUNT_MAX   100000 /* guests of one RUN or FORK */
-#define PROTO_NAME_MAX    64    /* with its terminator; [A-Za-z0-9_.-], not digits alone */
-#define PROTO_TEXT_MAX    240   /* with its terminator */
+#define PROTO_NAME_MAX    64     /* with its terminator; [A-Za-z0-9_.-], not digits alone */
+#define PROTO_TEXT_MAX    240    /* with its terminator */
 #define PROTO_CREDIT_MAX  (1u << 30)
 
 enum proto_type {
@@ -50,20 +50,20 @@ enum proto_type {
 	PROTO_GET_METERS = 0x13, /* proto_get_meters -> METER..., DONE */
 	PROTO_GET_LOG = 0x14,    /* proto_get_log -> DATA on PROTO_STREAM_LOG..., DONE */
 
-	PROTO_PUT = 0x20,        /* proto_put -> UPLOAD, then DATA from the client */
-	PROTO_PUT_COMMIT = 0x21, /* no payload, same request, after the last byte -> IMAGE */
+	PROTO_PUT = 0x20,          /* proto_put -> UPLOAD, then DATA from the client */
+	PROTO_PUT_COMMIT = 0x21,   /* no payload, same request, after the last byte -> IMAGE */
 	PROTO_LIST_IMAGES = 0x22,  /* proto_list -> IMAGE..., DONE */
 	PROTO_REMOVE_IMAGE = 0x23, /* proto_act -> DONE */
 
-	PROTO_RUN = 0x30,      /* proto_create of an image -> RESULT for each, then DONE or streams */
-	PROTO_FORK = 0x31,     /* proto_create of a guest or snapshot -> the same */
+	PROTO_RUN = 0x30,  /* proto_create of an image -> RESULT for each, then DONE or streams */
+	PROTO_FORK = 0x31, /* proto_create of a guest or snapshot -> the same */
 	PROTO_TAKE_SNAPSHOT = 0x32, /* proto_take_snapshot -> RESULT, DONE */
-	PROTO_ROLLBACK = 0x33, /* proto_rollback -> DONE */
-	PROTO_PAUSE = 0x34,    /* proto_act -> DONE */
-	PROTO_RESUME = 0x35,   /* proto_act -> DONE */
-	PROTO_KILL = 0x36,     /* proto_act -> DONE */
-	PROTO_REMOVE = 0x37,   /* proto_act on a stopped guest or a snapshot -> DONE */
-	PROTO_SET_LIMIT = 0x38, /* proto_set_limit -> DONE */
+	PROTO_ROLLBACK = 0x33,      /* proto_rollback -> DONE */
+	PROTO_PAUSE = 0x34,         /* proto_act -> DONE */
+	PROTO_RESUME = 0x35,        /* proto_act -> DONE */
+	PROTO_KILL = 0x36,          /* proto_act -> DONE */
+	PROTO_REMOVE = 0x37,        /* proto_act on a stopped guest or a snapshot -> DONE */
+	PROTO_SET_LIMIT = 0x38,     /* proto_set_limit -> DONE */
 
 	PROTO_LIST_GUESTS = 0x40,    /* proto_list -> GUEST..., DONE */
 	PROTO_LIST_SNAPSHOTS = 0x41, /* proto_list -> SNAPSHOT..., DONE */
@@ -86,7 +86,7 @@ enum proto_type {
 };
 
 enum proto_flags {
-	PROTO_FINAL = 1, /* from the host: the last frame of its request, whose number is free again */
+	PROTO_FINAL = 1, /* from the host: the last frame of its request */
 };
 
 enum proto_code {
@@ -109,7 +109,12 @@ enum proto_code {
 	PROTO_CODE_COUNT
 };
 
-enum proto_kind { PROTO_ANY = 0, PROTO_KIND_GUEST = 1, PROTO_KIND_SNAPSHOT = 2, PROTO_KIND_IMAGE = 3 };
+enum proto_kind {
+	PROTO_ANY = 0,
+	PROTO_KIND_GUEST = 1,
+	PROTO_KIND_SNAPSHOT = 2,
+	PROTO_KIND_IMAGE = 3
+};
 
 enum proto_stream {
 	PROTO_STREAM_IN = 0,
@@ -146,8 +151,8 @@ struct proto_key {
 /* ---- either way ---- */
 
 struct proto_data {
-	uint8_t stream; /* enum proto_stream */
-	uint8_t end;    /* 1: no more will come on this stream */
+	uint8_t stream;    /* enum proto_stream */
+	uint8_t end;       /* 1: no more will come on this stream */
 	uint64_t position; /* of the first byte; more than expected says that bytes were dropped */
 	struct proto_blob bytes;
 };
@@ -163,7 +168,7 @@ struct proto_credit {
 struct proto_hello { /* request 0, first frame */
 	uint64_t magic;
 	uint16_t version_min, version_max;
-	uint64_t capabilities; /* none are defined: 0, unknown ones are ignored */
+	uint64_t capabilities;       /* none are defined: 0, unknown ones are ignored */
 	char client[PROTO_NAME_MAX]; /* name and version of the program, for the log */
 };
 
@@ -184,10 +189,10 @@ struct proto_put {
 };
 
 struct proto_list {
-	uint64_t after; /* lists what has a higher id */
-	uint32_t max;   /* items, 0: as many as there are */
+	uint64_t after;   /* lists what has a higher id */
+	uint32_t max;     /* items, 0: as many as there are */
 	uint64_t lineage; /* 0: of any */
-	uint8_t all;    /* guests: 1 shows stopped ones too */
+	uint8_t all;      /* guests: 1 shows stopped ones too */
 };
 
 struct proto_get {
@@ -201,7 +206,7 @@ struct proto_act {
 
 enum proto_create_flags {
 	PROTO_CREATE_PAUSED = 1,
-	PROTO_CREATE_REMOVE = 2, /* remove it once it has stopped (and its attached client was told) */
+	PROTO_CREATE_REMOVE = 2, /* once it has stopped, and its attached client was told */
 	PROTO_CREATE_INPUT = 4,  /* input may come; else the guest finds it at its end */
 };
 
@@ -217,15 +222,15 @@ enum proto_attach_flags {
 struct proto_create {
 	struct proto_key key;
 	struct proto_ref source;
-	uint32_t count;     /* 1 to PROTO_COUNT_MAX */
-	uint8_t attach;     /* IN, OUT, ERR of enum proto_attach_flags; only with a count of 1 */
-	uint32_t credit;    /* for each output stream */
+	uint32_t count;  /* 1 to PROTO_COUNT_MAX */
+	uint8_t attach;  /* IN, OUT, ERR of enum proto_attach_flags; only with a count of 1 */
+	uint32_t credit; /* for each output stream */
 	char name[PROTO_NAME_MAX]; /* with a count above 1: a prefix, "-1" and so on follow */
 	uint64_t memory, max_pages, max_guests, max_snapshots; /* 0: the default */
-	uint32_t weight;    /* 0: the default */
-	uint8_t flags;      /* enum proto_create_flags */
+	uint32_t weight;                                       /* 0: the default */
+	uint8_t flags;                                         /* enum proto_create_flags */
 	uint32_t argc, envc;
-	struct proto_blob args; /* argc strings, then envc strings "K=V", each with its terminator */
+	struct proto_blob args; /* argc strings, then envc "K=V", each with its terminator */
 };
 
 struct proto_take_snapshot {
@@ -259,15 +264,15 @@ struct proto_welcome { /* request 0 */
 	uint64_t magic;
 	uint16_t version;
 	uint64_t capabilities;
-	uint64_t boot_id[2];    /* new at each boot: ids of another boot mean nothing */
+	uint64_t boot_id[2]; /* new at each boot: ids of another boot mean nothing */
 	uint32_t frame_max;
-	uint32_t requests_max;  /* in progress at once on this connection */
+	uint32_t requests_max; /* in progress at once on this connection */
 	char host[PROTO_NAME_MAX];
 };
 
 struct proto_error {
-	uint16_t code; /* enum proto_code, not PROTO_OK */
-	uint32_t retry_ms; /* 0: no use in trying again as it is */
+	uint16_t code;             /* enum proto_code, not PROTO_OK */
+	uint32_t retry_ms;         /* 0: no use in trying again as it is */
 	char text[PROTO_TEXT_MAX]; /* a sentence */
 };
 
@@ -303,8 +308,8 @@ struct proto_meter {
 
 struct proto_upload {
 	uint64_t id;
-	uint64_t offset;  /* where the client goes on: 0 */
-	uint32_t credit;  /* on PROTO_STREAM_UPLOAD */
+	uint64_t offset; /* where the client goes on: 0 */
+	uint32_t credit; /* on PROTO_STREAM_UPLOAD */
 };
 
 struct proto_image {
@@ -316,7 +321,7 @@ struct proto_image {
 struct proto_guest {
 	uint64_t id, parent, lineage, image;
 	char name[PROTO_NAME_MAX];
-	uint8_t state, stop; /* enum guest_state, enum guest_stop of hv/guest.h: part of version 1 */
+	uint8_t state, stop; /* enum guest_state and guest_stop of hv/guest.h, for ever */
 	int32_t exit_status;
 	char reason[PROTO_TEXT_MAX];
 	uint64_t generation, memory, private_pages, max_pages, budget_pages;
@@ -373,22 +378,22 @@ union proto_message {
 int proto_header(const uint8_t *buf, size_t size, struct proto_header *h);
 
 /*
- * Decodes the payload of the whole frame at `frame`, whose header is `h`, into the member of `m` for
- * its type. ERR_UNSUPPORTED: no such type. ERR_INVALID: malformed. Blobs point into `frame`.
+ * Decodes the payload of the whole frame at `frame`, whose header is `h`, into the member of `m`
+ * for its type. ERR_UNSUPPORTED: no such type. ERR_INVALID: malformed. Blobs point into `frame`.
  */
 int proto_decode(const struct proto_header *h, const uint8_t *frame, union proto_message *m);
 
 /*
  * Writes the frame of `type` with the payload `message`, the struct for the type (NULL where there
- * is none). Returns its length, or 0 if it does not fit `room` or PROTO_FRAME_MAX. Bytes of a string
- * that may not be in one go out as '?'.
+ * is none). Returns its length, or 0 if it does not fit `room` or PROTO_FRAME_MAX. Bytes of a
+ * string that may not be in one go out as '?'.
  */
 size_t proto_encode(uint8_t *buf, size_t room, uint16_t type, uint16_t flags, uint64_t request,
 	const void *message);
 
 /* For a DATA frame whose bytes are already in place at PROTO_HEADER_SIZE + PROTO_DATA_FIXED. */
-size_t proto_encode_data_head(uint8_t *buf, uint64_t request, uint8_t stream, bool end,
-	uint64_t position, uint32_t size);
+size_t proto_encode_data_head(
+	uint8_t *buf, uint64_t request, uint8_t stream, bool end, uint64_t position, uint32_t size);
 
 /* "RUN", "GUEST"; NULL if there is no such type. */
 const char *proto_type_name(uint16_t type);

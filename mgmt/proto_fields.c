@@ -2,33 +2,47 @@
  * against the other. */
 #include "mgmt/proto_fields.h"
 
-#define FIELD(m, k) {#m, k, offsetof(MESSAGE, m), sizeof(((MESSAGE *)0)->m), 0, 0}
-#define NUMBER(m)          RANGE(m, 0, (uint64_t)-1)
-#define RANGE(m, min, max) {#m, FIELD_INTEGER, offsetof(MESSAGE, m), sizeof(((MESSAGE *)0)->m), min, max}
-#define STRING(m)          FIELD(m, FIELD_STRING)
-#define NAME(m)            FIELD(m, FIELD_NAME)
-#define BYTES(m)           FIELD(m, FIELD_BYTES)
-#define REF(m)             FIELD(m, FIELD_REF)
-#define BLOB(m)            FIELD(m, FIELD_BLOB)
-#define FLAG(m)            RANGE(m, 0, 1)
+/* clang-format off: rows, and macros that make rows */
+#define FIELD(m, k)                                                                                \
+	{                                                                                          \
+#m, k, offsetof(MESSAGE, m), sizeof(((MESSAGE *)0)->m), 0, 0                       \
+	}
+#define NUMBER(m) RANGE(m, 0, (uint64_t)-1)
+#define RANGE(m, min, max)                                                                         \
+	{                                                                                          \
+#m, FIELD_INTEGER, offsetof(MESSAGE, m), sizeof(((MESSAGE *)0)->m), min, max       \
+	}
+#define STRING(m) FIELD(m, FIELD_STRING)
+#define NAME(m)   FIELD(m, FIELD_NAME)
+#define BYTES(m)  FIELD(m, FIELD_BYTES)
+#define REF(m)    FIELD(m, FIELD_REF)
+#define BLOB(m)   FIELD(m, FIELD_BLOB)
+#define FLAG(m)   RANGE(m, 0, 1)
 
 #define CREATE_FLAGS_MAX 7
 #define ATTACH_FLAGS_MAX 63
 
 #define MESSAGE struct proto_data
 static const struct proto_field data[] = {
-	RANGE(stream, 0, PROTO_STREAM_COUNT - 1), FLAG(end), NUMBER(position), BLOB(bytes),
+	RANGE(stream, 0, PROTO_STREAM_COUNT - 1),
+	FLAG(end),
+	NUMBER(position),
+	BLOB(bytes),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_credit
 static const struct proto_field credit[] = {
-	RANGE(stream, 0, PROTO_STREAM_COUNT - 1), RANGE(bytes, 1, PROTO_CREDIT_MAX),
+	RANGE(stream, 0, PROTO_STREAM_COUNT - 1),
+	RANGE(bytes, 1, PROTO_CREDIT_MAX),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_hello
 static const struct proto_field hello[] = {
-	RANGE(magic, PROTO_MAGIC, PROTO_MAGIC), NUMBER(version_min), NUMBER(version_max),
-	NUMBER(capabilities), STRING(client),
+	RANGE(magic, PROTO_MAGIC, PROTO_MAGIC),
+	NUMBER(version_min),
+	NUMBER(version_max),
+	NUMBER(capabilities),
+	STRING(client),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_get_meters
@@ -36,7 +50,9 @@ static const struct proto_field get_meters[] = {FLAG(reset)};
 #undef MESSAGE
 #define MESSAGE struct proto_get_log
 static const struct proto_field get_log[] = {
-	NUMBER(position), FLAG(follow), RANGE(credit, 0, PROTO_CREDIT_MAX),
+	NUMBER(position),
+	FLAG(follow),
+	RANGE(credit, 0, PROTO_CREDIT_MAX),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_put
@@ -53,10 +69,21 @@ static const struct proto_field act[] = {BYTES(key), REF(ref)};
 #undef MESSAGE
 #define MESSAGE struct proto_create
 static const struct proto_field create[] = {
-	BYTES(key), REF(source), RANGE(count, 1, PROTO_COUNT_MAX), NUMBER(attach),
-	RANGE(credit, 0, PROTO_CREDIT_MAX), NAME(name), NUMBER(memory), NUMBER(max_pages),
-	NUMBER(max_guests), NUMBER(max_snapshots), NUMBER(weight), RANGE(flags, 0, CREATE_FLAGS_MAX),
-	RANGE(argc, 0, PROTO_ARGS_MAX), RANGE(envc, 0, PROTO_ARGS_MAX), BLOB(args),
+	BYTES(key),
+	REF(source),
+	RANGE(count, 1, PROTO_COUNT_MAX),
+	NUMBER(attach),
+	RANGE(credit, 0, PROTO_CREDIT_MAX),
+	NAME(name),
+	NUMBER(memory),
+	NUMBER(max_pages),
+	NUMBER(max_guests),
+	NUMBER(max_snapshots),
+	NUMBER(weight),
+	RANGE(flags, 0, CREATE_FLAGS_MAX),
+	RANGE(argc, 0, PROTO_ARGS_MAX),
+	RANGE(envc, 0, PROTO_ARGS_MAX),
+	BLOB(args),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_take_snapshot
@@ -67,24 +94,39 @@ static const struct proto_field rollback[] = {BYTES(key), REF(guest), REF(snapsh
 #undef MESSAGE
 #define MESSAGE struct proto_set_limit
 static const struct proto_field set_limit[] = {
-	BYTES(key), REF(guest), NUMBER(max_pages), NUMBER(max_guests), NUMBER(weight),
+	BYTES(key),
+	REF(guest),
+	NUMBER(max_pages),
+	NUMBER(max_guests),
+	NUMBER(weight),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_attach
 static const struct proto_field attach[] = {
-	REF(guest), RANGE(flags, 0, ATTACH_FLAGS_MAX), NUMBER(out_position), NUMBER(err_position),
+	REF(guest),
+	RANGE(flags, 0, ATTACH_FLAGS_MAX),
+	NUMBER(out_position),
+	NUMBER(err_position),
 	RANGE(credit, 0, PROTO_CREDIT_MAX),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_welcome
 static const struct proto_field welcome[] = {
-	RANGE(magic, PROTO_MAGIC, PROTO_MAGIC), NUMBER(version), NUMBER(capabilities),
-	NUMBER(boot_id[0]), NUMBER(boot_id[1]), NUMBER(frame_max), NUMBER(requests_max), STRING(host),
+	RANGE(magic, PROTO_MAGIC, PROTO_MAGIC),
+	NUMBER(version),
+	NUMBER(capabilities),
+	NUMBER(boot_id[0]),
+	NUMBER(boot_id[1]),
+	NUMBER(frame_max),
+	NUMBER(requests_max),
+	STRING(host),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_error
 static const struct proto_field error[] = {
-	RANGE(code, 1, PROTO_CODE_COUNT - 1), NUMBER(retry_ms), STRING(text),
+	RANGE(code, 1, PROTO_CODE_COUNT - 1),
+	NUMBER(retry_ms),
+	STRING(text),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_done
@@ -92,54 +134,120 @@ static const struct proto_field done[] = {NUMBER(count), NUMBER(next)};
 #undef MESSAGE
 #define MESSAGE struct proto_result
 static const struct proto_field result[] = {
-	NUMBER(index), NUMBER(id), RANGE(code, 0, PROTO_CODE_COUNT - 1), STRING(text),
+	NUMBER(index),
+	NUMBER(id),
+	RANGE(code, 0, PROTO_CODE_COUNT - 1),
+	STRING(text),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_info
 static const struct proto_field info[] = {
-	STRING(version), STRING(backend), STRING(cpu), NUMBER(boot_id[0]), NUMBER(boot_id[1]),
-	NUMBER(cores), NUMBER(address), BYTES(mac), NUMBER(tsc_khz), NUMBER(uptime_ns),
-	NUMBER(wall_ns), NUMBER(frames_total), NUMBER(frames_free), NUMBER(frames_quarantined),
-	NUMBER(frames_reserve), NUMBER(frames_table), NUMBER(frames_data), NUMBER(frames_state),
-	NUMBER(frames_stream), NUMBER(frames_image), NUMBER(frames_host), NUMBER(guests),
-	NUMBER(guests_runnable), NUMBER(guests_waiting), NUMBER(guests_paused),
-	NUMBER(guests_stopped), NUMBER(snapshots), NUMBER(images), NUMBER(connections),
+	STRING(version),
+	STRING(backend),
+	STRING(cpu),
+	NUMBER(boot_id[0]),
+	NUMBER(boot_id[1]),
+	NUMBER(cores),
+	NUMBER(address),
+	BYTES(mac),
+	NUMBER(tsc_khz),
+	NUMBER(uptime_ns),
+	NUMBER(wall_ns),
+	NUMBER(frames_total),
+	NUMBER(frames_free),
+	NUMBER(frames_quarantined),
+	NUMBER(frames_reserve),
+	NUMBER(frames_table),
+	NUMBER(frames_data),
+	NUMBER(frames_state),
+	NUMBER(frames_stream),
+	NUMBER(frames_image),
+	NUMBER(frames_host),
+	NUMBER(guests),
+	NUMBER(guests_runnable),
+	NUMBER(guests_waiting),
+	NUMBER(guests_paused),
+	NUMBER(guests_stopped),
+	NUMBER(snapshots),
+	NUMBER(images),
+	NUMBER(connections),
 	NUMBER(requests),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_meter
 static const struct proto_field meter[] = {
-	STRING(name), NUMBER(count), NUMBER(ticks), NUMBER(last), NUMBER(min), NUMBER(max),
+	STRING(name),
+	NUMBER(count),
+	NUMBER(ticks),
+	NUMBER(last),
+	NUMBER(min),
+	NUMBER(max),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_upload
 static const struct proto_field upload[] = {
-	NUMBER(id), NUMBER(offset), RANGE(credit, 1, PROTO_CREDIT_MAX),
+	NUMBER(id),
+	NUMBER(offset),
+	RANGE(credit, 1, PROTO_CREDIT_MAX),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_image
 static const struct proto_field image[] = {
-	NUMBER(id), STRING(name), NUMBER(size), NUMBER(memory), NUMBER(pages), NUMBER(created_ns),
+	NUMBER(id),
+	STRING(name),
+	NUMBER(size),
+	NUMBER(memory),
+	NUMBER(pages),
+	NUMBER(created_ns),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_guest
 static const struct proto_field guest[] = {
-	NUMBER(id), NUMBER(parent), NUMBER(lineage), NUMBER(image), STRING(name), NUMBER(state),
-	NUMBER(stop), NUMBER(exit_status), STRING(reason), NUMBER(generation), NUMBER(memory),
-	NUMBER(private_pages), NUMBER(max_pages), NUMBER(budget_pages), NUMBER(weight),
-	NUMBER(cpu_ns), NUMBER(created_ns), NUMBER(exits), NUMBER(faults), NUMBER(forks),
-	NUMBER(children), NUMBER(bytes_in), NUMBER(bytes_out), NUMBER(bytes_err),
+	NUMBER(id),
+	NUMBER(parent),
+	NUMBER(lineage),
+	NUMBER(image),
+	STRING(name),
+	NUMBER(state),
+	NUMBER(stop),
+	NUMBER(exit_status),
+	STRING(reason),
+	NUMBER(generation),
+	NUMBER(memory),
+	NUMBER(private_pages),
+	NUMBER(max_pages),
+	NUMBER(budget_pages),
+	NUMBER(weight),
+	NUMBER(cpu_ns),
+	NUMBER(created_ns),
+	NUMBER(exits),
+	NUMBER(faults),
+	NUMBER(forks),
+	NUMBER(children),
+	NUMBER(bytes_in),
+	NUMBER(bytes_out),
+	NUMBER(bytes_err),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_snapshot
 static const struct proto_field snapshot[] = {
-	NUMBER(id), NUMBER(parent), NUMBER(lineage), NUMBER(image), STRING(name), NUMBER(pages),
-	NUMBER(forks), NUMBER(created_ns),
+	NUMBER(id),
+	NUMBER(parent),
+	NUMBER(lineage),
+	NUMBER(image),
+	STRING(name),
+	NUMBER(pages),
+	NUMBER(forks),
+	NUMBER(created_ns),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_status
 static const struct proto_field status[] = {
-	NUMBER(id), NUMBER(state), NUMBER(stop), NUMBER(exit_status), STRING(reason),
+	NUMBER(id),
+	NUMBER(state),
+	NUMBER(stop),
+	NUMBER(exit_status),
+	STRING(reason),
 };
 #undef MESSAGE
 
@@ -185,6 +293,7 @@ static const struct proto_layout layouts[] = {
 	ROW(STATUS, status),
 };
 
+/* clang-format on */
 const struct proto_layout *proto_layout(uint16_t type)
 {
 	return type < ARRAY_SIZE(layouts) && layouts[type].name ? &layouts[type] : NULL;

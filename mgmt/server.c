@@ -39,10 +39,10 @@ static void *arena_take(struct arena *a, size_t size)
 size_t server_memory(const struct server_config *config)
 {
 	return align_up(sizeof(struct conn) * config->connections, 16) +
-		align_up(sizeof(struct list) * watch_lists(config), 16) +
-		align_up(sizeof(struct request), 16) * config->requests +
-		(size_t)BLOCK_SIZE * (2 * (size_t)config->buffers + ARGS_BLOCKS) +
-		(size_t)SERVER_INPUT_CREDIT * config->inputs;
+	       align_up(sizeof(struct list) * watch_lists(config), 16) +
+	       align_up(sizeof(struct request), 16) * config->requests +
+	       (size_t)BLOCK_SIZE * (2 * (size_t)config->buffers + ARGS_BLOCKS) +
+	       (size_t)SERVER_INPUT_CREDIT * config->inputs;
 }
 
 static int pool_init(struct server_pool *p, struct arena *a, uint32_t count, size_t size)
@@ -204,7 +204,8 @@ static void expire(struct server *s)
 			if (kind == TIMER_SEND || c->closing)
 				conn_close(c, true);
 			else
-				conn_fatal(c, 0, PROTO_E_TIMEOUT, "the client was silent for %u seconds",
+				conn_fatal(c, 0, PROTO_E_TIMEOUT,
+					"the client was silent for %u seconds",
 					timer_us[kind] / 1000000);
 		}
 	}
@@ -212,7 +213,8 @@ static void expire(struct server *s)
 
 void watchers_wake(struct server *s, uint64_t guest)
 {
-	LIST_FOR_EACH(it, &s->watchers[guest & s->watch_mask]) {
+	LIST_FOR_EACH(it, &s->watchers[guest & s->watch_mask])
+	{
 		struct request *r = LIST_ENTRY(it, struct request, watch);
 
 		if (r->guest == guest)
@@ -240,7 +242,7 @@ static void look(struct server *s)
 		return;
 	s->look_due_us = s->now_us + SERVER_LOOK_US;
 	LIST_FOR_EACH(it, &s->looking)
-		request_wake(LIST_ENTRY(it, struct request, look));
+	request_wake(LIST_ENTRY(it, struct request, look));
 }
 
 /* All of `from` to the end of `to`. */
@@ -280,7 +282,8 @@ uint64_t server_next_timer(const struct server *s)
 
 	for (enum server_timer kind = 0; kind < TIMER_COUNT; kind++) {
 		if (!list_empty(&s->timers[kind]))
-			next = MIN(next, timer_conn(s->timers[kind].next, kind)->timers[kind].at_us);
+			next = MIN(
+				next, timer_conn(s->timers[kind].next, kind)->timers[kind].at_us);
 	}
 	return next;
 }

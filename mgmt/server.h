@@ -1,11 +1,11 @@
 /*
  * The management server: clients of the network on one side, hv/guest.h and hv/host.h on the other.
  *
- * It runs in the loop of the core that serves the network. Nothing here blocks: a poll does a bounded
- * amount of work for each connection in turn, so that none starves another, and what a client does
- * not take or send in time costs that client its connection. All memory comes from the arena given
- * at the start. Everything that a connection holds (requests, reader slots, uploads, buffers) is freed
- * when it goes; guests that it made stay.
+ * It runs in the loop of the core that serves the network. Nothing here blocks: a poll does a
+ * bounded amount of work for each connection in turn, so that none starves another, and what a
+ * client does not take or send in time costs that client its connection. All memory comes from the
+ * arena given at the start. Everything that a connection holds (requests, reader slots, uploads,
+ * buffers) is freed when it goes; guests that it made stay.
  */
 #ifndef MGMT_SERVER_H
 #define MGMT_SERVER_H
@@ -33,10 +33,11 @@
 #define SERVER_FRAME_US  10000000u /* to complete a frame */
 #define SERVER_SEND_US   30000000u /* to take any of what is sent to it */
 #define SERVER_UPLOAD_US 60000000u /* between bytes of an upload */
-#define SERVER_IDLE_US   60000000u /* without a request, before it may have to make room for another */
+#define SERVER_IDLE_US                                                                             \
+	60000000u /* without a request, before it may have to make room for another */
 
-#define SERVER_LOOK_US   100000u   /* between looks at what tells no news: the host's log, say */
-#define SERVER_RETRY_MS  1000u     /* what a client is told that found the server full */
+#define SERVER_LOOK_US  100000u /* between looks at what tells no news: the host's log, say */
+#define SERVER_RETRY_MS 1000u   /* what a client is told that found the server full */
 
 struct server_config {
 	uint32_t connections; /* at most so many at once */
@@ -45,7 +46,10 @@ struct server_config {
 	uint32_t inputs;      /* requests that give input to a guest; 4 KiB each */
 };
 
-#define SERVER_CONFIG_DEFAULT {.connections = 1024, .requests = 4096, .buffers = 256, .inputs = 256}
+#define SERVER_CONFIG_DEFAULT                                                                      \
+	{                                                                                          \
+		.connections = 1024, .requests = 4096, .buffers = 256, .inputs = 256               \
+	}
 
 enum server_timer { TIMER_HELLO, TIMER_FRAME, TIMER_SEND, TIMER_UPLOAD, TIMER_COUNT };
 
@@ -61,12 +65,12 @@ struct server {
 	uint64_t now_us;
 	struct conn *conns;
 	struct list free_conns;
-	struct list ready;      /* conns with work to do */
-	struct list turn;       /* those of them that a poll has still to serve */
-	struct list starved;    /* conns that wait for a buffer */
+	struct list ready;               /* conns with work to do */
+	struct list turn;                /* those of them that a poll has still to serve */
+	struct list starved;             /* conns that wait for a buffer */
 	struct list timers[TIMER_COUNT]; /* conns, the first to expire first */
-	struct list looking;    /* requests that are woken every SERVER_LOOK_US */
-	struct list *watchers;  /* requests by the guest they wait for; watch_mask + 1 lists */
+	struct list looking;             /* requests that are woken every SERVER_LOOK_US */
+	struct list *watchers; /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
 	uint64_t look_due_us;
 	struct server_pool receive, send, input, args, request_pool;

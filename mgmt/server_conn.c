@@ -6,7 +6,7 @@ void conn_close(struct conn *c, bool abort)
 	struct server *s = c->server;
 
 	LIST_FOR_EACH_SAFE(it, tmp, &c->requests)
-		request_free(LIST_ENTRY(it, struct request, link));
+	request_free(LIST_ENTRY(it, struct request, link));
 	for (enum server_timer i = 0; i < TIMER_COUNT; i++)
 		timer_stop(c, i);
 	list_remove(&c->link);
@@ -83,8 +83,8 @@ uint32_t conn_data_room(struct conn *c)
 	return MIN(BLOCK_SIZE - c->tx_tail - reserve, (uint32_t)PROTO_DATA_MAX);
 }
 
-static void send_error(struct conn *c, uint64_t request, enum proto_code code, const char *format,
-	va_list ap)
+static void send_error(
+	struct conn *c, uint64_t request, enum proto_code code, const char *format, va_list ap)
 {
 	struct proto_error e = {.code = (uint16_t)code};
 
@@ -115,7 +115,7 @@ void conn_fatal(struct conn *c, uint64_t request, enum proto_code code, const ch
 	c->server->broken++;
 	c->closing = true;
 	LIST_FOR_EACH_SAFE(it, tmp, &c->requests)
-		request_free(LIST_ENTRY(it, struct request, link));
+	request_free(LIST_ENTRY(it, struct request, link));
 	for (enum server_timer i = 0; i < TIMER_COUNT; i++)
 		timer_stop(c, i);
 	timer_start(c, TIMER_SEND);
@@ -134,8 +134,8 @@ static void hello(struct conn *c, const struct proto_header *h, const uint8_t *f
 	}
 	if (m.hello.version_min > PROTO_VERSION || m.hello.version_max < PROTO_VERSION) {
 		conn_fatal(c, 0, PROTO_E_VERSION,
-			"this host speaks version %u of the protocol, the client %u to %u", PROTO_VERSION,
-			m.hello.version_min, m.hello.version_max);
+			"this host speaks version %u of the protocol, the client %u to %u",
+			PROTO_VERSION, m.hello.version_min, m.hello.version_max);
 		return;
 	}
 	struct host_info info;
@@ -167,8 +167,8 @@ static void conn_frames(struct conn *c)
 
 		if (err == ERR_INVALID) {
 			conn_fatal(c, 0, PROTO_E_PROTOCOL,
-				"a frame of %u bytes with flags 0x%x is none of this protocol", h.length,
-				h.flags);
+				"a frame of %u bytes with flags 0x%x is none of this protocol",
+				h.length, h.flags);
 			break;
 		}
 		if (err < 0 || h.length > c->rx_size - used)

@@ -1,4 +1,5 @@
-/* Requests that make something: images out of uploads, guests out of images, guests and snapshots. */
+/* Requests that make something: images out of uploads, guests out of images, guests and snapshots.
+ */
 #include "mgmt/server_internal.h"
 
 /* ---- guests ---- */
@@ -20,8 +21,8 @@ static int make_guest(const struct create_state *k, uint64_t *id)
 
 		fmt(options.name + n, sizeof(options.name) - n, "-%u", k->index + 1);
 	}
-	return k->type == PROTO_RUN ? guest_run(k->source, &options, id) :
-				      guest_fork(k->source, &options, id);
+	return k->type == PROTO_RUN ? guest_run(k->source, &options, id)
+				    : guest_fork(k->source, &options, id);
 }
 
 static enum step create_step(struct request *r)
@@ -71,8 +72,8 @@ static void create_one(struct conn *c, uint64_t number, const struct create_stat
  * One guest with its streams on this request. It is made paused, so that its readers are there
  * before it writes its first byte.
  */
-static void create_attached(struct conn *c, uint64_t number, struct create_state *k,
-	const struct proto_create *m)
+static void create_attached(
+	struct conn *c, uint64_t number, struct create_state *k, const struct proto_create *m)
 {
 	const uint64_t from[2] = {0, 0};
 	struct proto_result result = {0};
@@ -121,7 +122,8 @@ static void create_many(struct conn *c, uint64_t number, const struct create_sta
 		r->create.args = pool_take(&c->server->args);
 		if (!r->create.args) {
 			conn_error(c, number, PROTO_E_RETRY,
-				"%u batches with arguments of their own are going on, all the host holds",
+				"%u batches with arguments of their own are going on, all the host "
+				"holds",
 				c->server->args.count);
 			request_free(r);
 			return;
@@ -152,17 +154,18 @@ static void fill_options(struct guest_options *o, const struct proto_create *m)
 	memcpy(o->name, m->name, sizeof(o->name));
 }
 
-void create_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m)
+void create_start(
+	struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m)
 {
 	const size_t suffix = sizeof("-100000") - 1;
 	struct create_state k = {.type = type, .count = m->count};
-	unsigned kinds = type == PROTO_RUN ?
-		1u << PROTO_KIND_IMAGE :
-		1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT;
+	unsigned kinds = type == PROTO_RUN ? 1u << PROTO_KIND_IMAGE
+					   : 1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT;
 
 	if (m->count > 1 && strlen(m->name) + suffix >= PROTO_NAME_MAX) {
 		conn_error(c, number, PROTO_E_TOOBIG,
-			"the name is too long for a prefix: %u characters leave no room for the number",
+			"the name is too long for a prefix: %u characters leave no room for the "
+			"number",
 			(unsigned)strlen(m->name));
 		return;
 	}
@@ -205,7 +208,8 @@ void put_start(struct conn *c, uint64_t number, const struct proto_put *m)
 	int err;
 
 	if (c->uploads == SERVER_UPLOADS_PER_CONN) {
-		conn_error(c, number, PROTO_E_LIMIT, "%u uploads are going on, the limit of a connection",
+		conn_error(c, number, PROTO_E_LIMIT,
+			"%u uploads are going on, the limit of a connection",
 			SERVER_UPLOADS_PER_CONN);
 		return;
 	}
@@ -237,7 +241,8 @@ void put_data(struct request *r, const struct proto_data *m)
 	struct put_state *p = &r->put;
 	int err;
 
-	if (m->stream != PROTO_STREAM_UPLOAD || m->position != p->received || m->bytes.size > p->credit) {
+	if (m->stream != PROTO_STREAM_UPLOAD || m->position != p->received ||
+		m->bytes.size > p->credit) {
 		conn_fatal(c, r->number, PROTO_E_PROTOCOL,
 			"an upload's data must be in order and within its credit");
 		return;

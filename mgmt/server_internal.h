@@ -8,9 +8,9 @@
 #include "mgmt/proto.h"
 #include "mgmt/server.h"
 
-#define BLOCK_SIZE 16384u
-#define LOG_LINE_MAX 512 /* room that a look at the host log needs */
-#define CONN_ROOM  (2 * PROTO_ANSWER_MAX) /* without so much to send into, no work is begun */
+#define BLOCK_SIZE   16384u
+#define LOG_LINE_MAX 512                    /* room that a look at the host log needs */
+#define CONN_ROOM    (2 * PROTO_ANSWER_MAX) /* without so much to send into, no work is begun */
 
 struct conn_timer {
 	struct list link;
@@ -20,20 +20,20 @@ struct conn_timer {
 struct conn {
 	struct server *server;
 	struct channel channel;
-	struct list link;           /* free_conns, ready or starved of the server, or none */
+	struct list link; /* free_conns, ready or starved of the server, or none */
 	struct conn_timer timers[TIMER_COUNT];
 	struct list requests;
 	struct list ready_requests; /* those that have something to do */
 	uint32_t request_count, uploads;
 	bool open;
-	bool greeted;   /* its hello was good */
-	bool closing;   /* close once all is sent */
-	bool readable;  /* the transport may have bytes */
-	bool in_turn;   /* conn_turn() runs, and looks at what woke it */
+	bool greeted;    /* its hello was good */
+	bool closing;    /* close once all is sent */
+	bool readable;   /* the transport may have bytes */
+	bool in_turn;    /* conn_turn() runs, and looks at what woke it */
 	bool frame_left; /* a whole frame is in rx, for the next turn */
-	uint8_t *rx;    /* NULL while empty */
+	uint8_t *rx;     /* NULL while empty */
 	uint32_t rx_size;
-	uint8_t *tx;    /* NULL while empty; bytes from tx_head to tx_tail */
+	uint8_t *tx; /* NULL while empty; bytes from tx_head to tx_tail */
 	uint32_t tx_head, tx_tail;
 	uint64_t active_us;
 };
@@ -83,8 +83,8 @@ struct stream_state {
 	uint8_t stop_told; /* enum guest_stop of a pause that the client knows of */
 	uint8_t *block;    /* input that the guest had no room for */
 	uint32_t block_head, block_size;
-	uint32_t credit;   /* that the client has left for input */
-	uint32_t owed;     /* and what it gets back next */
+	uint32_t credit; /* that the client has left for input */
+	uint32_t owed;   /* and what it gets back next */
 	uint64_t input_position;
 };
 
@@ -101,7 +101,7 @@ struct request {
 	struct list look;  /* looking of the server, or none */
 	struct conn *conn;
 	uint64_t number;
-	uint64_t guest;    /* whose news it watches */
+	uint64_t guest; /* whose news it watches */
 	enum step (*step)(struct request *r);
 	void (*release)(struct request *r);
 	union {
@@ -124,14 +124,17 @@ void timer_start(struct conn *c, enum server_timer kind); /* again, if it runs *
 void timer_stop(struct conn *c, enum server_timer kind);
 
 /* server_conn.c */
-/* One turn: send, receive, work. True: it wants another. False: it waits for an event, or is gone. */
+/* One turn: send, receive, work. True: it wants another. False: it waits for an event, or is gone.
+ */
 bool conn_turn(struct conn *c);
 void conn_close(struct conn *c, bool abort);
-/* `size` bytes to write at the end of what goes out, or NULL; conn_sent() says how many were used. */
+/* `size` bytes to write at the end of what goes out, or NULL; conn_sent() says how many were used.
+ */
 uint8_t *conn_room(struct conn *c, size_t size);
 void conn_sent(struct conn *c, size_t size);
 /* The same for a frame. The caller has made sure of PROTO_ANSWER_MAX bytes. */
-void conn_send(struct conn *c, uint16_t type, uint16_t flags, uint64_t request, const void *message);
+void conn_send(
+	struct conn *c, uint16_t type, uint16_t flags, uint64_t request, const void *message);
 /* Answers a request with an error. */
 void conn_error(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
 	PRINTF(4, 5);
@@ -154,8 +157,8 @@ void request_error(struct conn *c, uint64_t number, int err);
 enum proto_code code_of(int err);
 const char *text_of(int err);
 /*
- * The id that `ref` means, which must be of one of the kinds in `kinds` (bits 1 << enum proto_kind).
- * False: the client has been told why not.
+ * The id that `ref` means, which must be of one of the kinds in `kinds` (bits 1 << enum
+ * proto_kind). False: the client has been told why not.
  */
 bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
 	uint64_t *id, enum proto_kind *kind);
@@ -173,7 +176,8 @@ void log_start(struct conn *c, uint64_t number, const struct proto_get_log *m);
 uint32_t *log_credit(struct request *r, uint8_t stream);
 
 /* server_create.c */
-void create_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m);
+void create_start(
+	struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m);
 void put_start(struct conn *c, uint64_t number, const struct proto_put *m);
 bool request_is_put(const struct request *r);
 void put_data(struct request *r, const struct proto_data *m);
@@ -183,11 +187,11 @@ void put_commit(struct request *r);
 void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m);
 void wait_start(struct conn *c, uint64_t number, const struct proto_get *m);
 /*
- * Makes `r` the streams of `guest`. `flags` are of enum proto_attach_flags; `from` are the positions
- * of stdout and stderr. On an error `r` is as it was, but for what its release() frees.
+ * Makes `r` the streams of `guest`. `flags` are of enum proto_attach_flags; `from` are the
+ * positions of stdout and stderr. On an error `r` is as it was, but for what its release() frees.
  */
-int stream_open(struct request *r, uint64_t guest, uint8_t flags, uint32_t credit,
-	const uint64_t from[2]);
+int stream_open(
+	struct request *r, uint64_t guest, uint8_t flags, uint32_t credit, const uint64_t from[2]);
 bool request_is_stream(const struct request *r);
 void stream_input(struct request *r, const struct proto_data *m);
 uint32_t *stream_credit(struct request *r, uint8_t stream);

@@ -85,7 +85,8 @@ static int list_one(struct request *r)
 		if (err < 0)
 			return err;
 		l->ask.after = u.guest.id;
-		if (same_lineage(l, u.guest.lineage) && (l->ask.all || u.guest.state != GUEST_STOPPED)) {
+		if (same_lineage(l, u.guest.lineage) &&
+			(l->ask.all || u.guest.state != GUEST_STOPPED)) {
 			struct proto_guest m = guest_message(&u.guest);
 
 			conn_send(r->conn, PROTO_GUEST, 0, r->number, &m);
@@ -150,7 +151,8 @@ void list_start(struct conn *c, uint64_t number, enum proto_type type, const str
 
 void get_send(struct conn *c, uint64_t number, const struct proto_get *m)
 {
-	const unsigned all = 1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT | 1u << PROTO_KIND_IMAGE;
+	const unsigned all =
+		1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT | 1u << PROTO_KIND_IMAGE;
 	union {
 		struct guest_info guest;
 		struct snapshot_info snapshot;
@@ -160,8 +162,7 @@ void get_send(struct conn *c, uint64_t number, const struct proto_get *m)
 	enum proto_kind kind;
 	uint64_t id;
 
-	/* Ids of images may be those of guests, so an image has to be asked for as such. */
-	if (!ref_resolve(c, number, &m->ref, m->ref.id ? all & ~(1u << PROTO_KIND_IMAGE) : all, &id, &kind))
+	if (!ref_resolve(c, number, &m->ref, all, &id, &kind))
 		return;
 	switch (kind) {
 	case PROTO_KIND_GUEST:
@@ -274,7 +275,7 @@ static enum step log_step(struct request *r)
 	if (size) {
 		/* The position is that of the next line, where another request may go on. */
 		conn_sent(c, proto_encode_data_head(at, r->number, PROTO_STREAM_LOG, false, l->seq,
-			(uint32_t)size));
+				     (uint32_t)size));
 		l->credit -= (uint32_t)size;
 		return STEP_MORE;
 	}

@@ -67,7 +67,8 @@ struct request *request_new(struct conn *c, uint64_t number)
 	}
 	r = pool_take(&c->server->request_pool);
 	if (!r) {
-		conn_error(c, number, PROTO_E_RETRY, "the host has %u requests in progress, all it holds",
+		conn_error(c, number, PROTO_E_RETRY,
+			"the host has %u requests in progress, all it holds",
 			c->server->config.requests);
 		return NULL;
 	}
@@ -82,7 +83,8 @@ struct request *request_new(struct conn *c, uint64_t number)
 
 struct request *request_find(struct conn *c, uint64_t number)
 {
-	LIST_FOR_EACH(it, &c->requests) {
+	LIST_FOR_EACH(it, &c->requests)
+	{
 		struct request *r = LIST_ENTRY(it, struct request, link);
 
 		if (r->number == number)
@@ -160,7 +162,8 @@ static unsigned ref_look(const struct proto_ref *ref, unsigned kinds, uint64_t *
 			found |= 1u << PROTO_KIND_IMAGE;
 	}
 	if (kinds & 1u << PROTO_KIND_SNAPSHOT) {
-		if ((ref->id ? snapshot_get(ref->id, &snapshot) : snapshot_find(ref->name, id)) == OK)
+		if ((ref->id ? snapshot_get(ref->id, &snapshot) : snapshot_find(ref->name, id)) ==
+			OK)
 			found |= 1u << PROTO_KIND_SNAPSHOT;
 	}
 	if (kinds & 1u << PROTO_KIND_GUEST) {
@@ -186,8 +189,8 @@ bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, u
 			kind_name(allowed ? allowed : kinds), ref->name);
 	else if (found & (found - 1))
 		conn_error(c, number, PROTO_E_INVALID, "%s names a %s: give the id", ref->name,
-			found & 1u << PROTO_KIND_GUEST ? "guest and something else" :
-							 "snapshot and an image");
+			found & 1u << PROTO_KIND_GUEST ? "guest and something else"
+						       : "snapshot and an image");
 	else {
 		if (kind)
 			*kind = (enum proto_kind)__builtin_ctz(found);
@@ -202,9 +205,9 @@ bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, u
 
 static void act(struct conn *c, uint64_t number, uint16_t type, const struct proto_act *m)
 {
-	unsigned kinds = type == PROTO_REMOVE_IMAGE ? IMAGE_ONLY :
-		type == PROTO_REMOVE		    ? GUEST_ONLY | SNAPSHOT_ONLY :
-						      GUEST_ONLY;
+	unsigned kinds = type == PROTO_REMOVE_IMAGE ? IMAGE_ONLY
+			 : type == PROTO_REMOVE     ? GUEST_ONLY | SNAPSHOT_ONLY
+						    : GUEST_ONLY;
 	enum proto_kind kind;
 	uint64_t id;
 	int err;
@@ -278,7 +281,8 @@ static bool credit_add(uint32_t *credit, uint32_t bytes)
 
 static void request_credit(struct request *r, const struct proto_credit *m)
 {
-	uint32_t *credit = request_is_stream(r) ? stream_credit(r, m->stream) : log_credit(r, m->stream);
+	uint32_t *credit =
+		request_is_stream(r) ? stream_credit(r, m->stream) : log_credit(r, m->stream);
 
 	if (!credit)
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
@@ -307,13 +311,15 @@ static void request_continue(struct request *r, uint16_t type, const union proto
 		else if (request_is_stream(r))
 			stream_input(r, &m->data);
 		else
-			conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL, "this request takes no data");
+			conn_fatal(
+				r->conn, r->number, PROTO_E_PROTOCOL, "this request takes no data");
 		break;
 	case PROTO_PUT_COMMIT:
 		if (request_is_put(r))
 			put_commit(r);
 		else
-			conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL, "this request is no upload");
+			conn_fatal(
+				r->conn, r->number, PROTO_E_PROTOCOL, "this request is no upload");
 		break;
 	default:
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
@@ -322,7 +328,8 @@ static void request_continue(struct request *r, uint16_t type, const union proto
 	}
 }
 
-static void request_start(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m)
+static void request_start(
+	struct conn *c, uint64_t number, uint16_t type, const union proto_message *m)
 {
 	switch (type) {
 	case PROTO_DATA:
@@ -391,13 +398,14 @@ void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *
 	int err;
 
 	if (h->flags || !h->request) {
-		conn_fatal(c, h->request, PROTO_E_PROTOCOL, "a request needs a number above 0 and no flags");
+		conn_fatal(c, h->request, PROTO_E_PROTOCOL,
+			"a request needs a number above 0 and no flags");
 		return;
 	}
 	err = proto_decode(h, frame, &m);
 	if (err == ERR_UNSUPPORTED) {
-		conn_error(c, h->request, PROTO_E_UNSUPPORTED, "this host knows no request of type 0x%x",
-			h->type);
+		conn_error(c, h->request, PROTO_E_UNSUPPORTED,
+			"this host knows no request of type 0x%x", h->type);
 		return;
 	}
 	if (err < 0) {

@@ -23,13 +23,13 @@ static void stream_release(struct request *r)
 	}
 	if (t->keeper >= 0)
 		guest_reader_close(r->guest, STREAM_ERR, t->keeper);
-	if (t->close_input && !t->input_end)
+	if (t->close_input)
 		guest_input_end(r->guest);
 	block_free(r->conn->server, &r->conn->server->input, t->block);
 }
 
-int stream_open(struct request *r, uint64_t guest, uint8_t flags, uint32_t credit,
-	const uint64_t from[2])
+int stream_open(
+	struct request *r, uint64_t guest, uint8_t flags, uint32_t credit, const uint64_t from[2])
 {
 	const uint8_t wanted[2] = {PROTO_ATTACH_OUT, PROTO_ATTACH_ERR};
 	struct stream_state *t = &r->stream;
@@ -105,8 +105,8 @@ static enum pumped pump_output(struct request *r, int i, int *err)
 	if (!o->credit)
 		return PUMP_NO_CREDIT;
 	uint8_t *at = conn_room(r->conn, head + room);
-	int64_t n = guest_output(r->guest, output_stream(i), &o->position, at + head,
-		MIN(room, o->credit), &end);
+	int64_t n = guest_output(
+		r->guest, output_stream(i), &o->position, at + head, MIN(room, o->credit), &end);
 
 	if (n < 0) {
 		*err = (int)n;
@@ -114,7 +114,7 @@ static enum pumped pump_output(struct request *r, int i, int *err)
 	}
 	if (n > 0) {
 		conn_sent(r->conn, proto_encode_data_head(at, r->number, (uint8_t)output_stream(i),
-			false, o->position, (uint32_t)n));
+					   false, o->position, (uint32_t)n));
 		o->position += (uint64_t)n;
 		o->credit -= (uint32_t)n;
 		if (o->slot >= 0)
@@ -137,8 +137,8 @@ static void drain_input(struct request *r)
 	if (t->block_size) {
 		int64_t n = guest_input(r->guest, t->block + t->block_head, t->block_size);
 
-		/* A guest that takes no more, ever, must not hold its client up; one that can't now,
-		 * for want of memory, has no news when it can. */
+		/* A guest that takes no more, ever, must not hold its client up; one that can't
+		 * now, for want of memory, has no news when it can. */
 		if (n == ERR_CLOSED || n == ERR_NOENT)
 			n = t->block_size;
 		else if (n < 0 && n != ERR_AGAIN)
@@ -166,8 +166,8 @@ void stream_input(struct request *r, const struct proto_data *m)
 {
 	struct stream_state *t = &r->stream;
 
-	if (!t->input || m->stream != PROTO_STREAM_IN || t->input_end || m->bytes.size > t->credit ||
-		m->position != t->input_position) {
+	if (!t->input || m->stream != PROTO_STREAM_IN || t->input_end ||
+		m->bytes.size > t->credit || m->position != t->input_position) {
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
 			"input must be asked for, in order, within its credit and before its end");
 		return;
@@ -306,7 +306,8 @@ void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m)
 	if (err == OK)
 		err = stream_open(r, result.id, m->flags, m->credit, from);
 	if (err == ERR_LIMIT) {
-		conn_error(c, number, PROTO_E_LIMIT, "guest %llu has no room for another attached client",
+		conn_error(c, number, PROTO_E_LIMIT,
+			"guest %llu has no room for another attached client",
 			(unsigned long long)result.id);
 		request_free(r);
 		return;

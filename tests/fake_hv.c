@@ -17,7 +17,7 @@ struct script {
 };
 
 struct stream {
-	uint8_t *ring;  /* STREAM_CAPACITY bytes, NULL until there is one */
+	uint8_t *ring;       /* STREAM_CAPACITY bytes, NULL until there is one */
 	uint64_t begin, end; /* positions kept */
 	bool closed;
 	struct {
@@ -100,9 +100,9 @@ static struct thing *thing_find(uint64_t id, bool snapshot)
 		else
 			high = mid;
 	}
-	return low < thing_count && things[low]->info.id == id && things[low]->snapshot == snapshot ?
-		things[low] :
-		NULL;
+	return low < thing_count && things[low]->info.id == id && things[low]->snapshot == snapshot
+		       ? things[low]
+		       : NULL;
 }
 
 static struct thing *guest_of(uint64_t id)
@@ -369,7 +369,10 @@ int image_commit(uint64_t id, const char *name, uint64_t *image)
 	u->data[u->size] = 0;
 	*i = (struct image){.script = malloc(sizeof(struct script))};
 	*i->script = (struct script){.text = u->data, .size = u->size, .users = 1};
-	i->info = (struct image_info){.id = id, .size = u->size, .memory = 16 * MIB, .pages = 12,
+	i->info = (struct image_info){.id = id,
+		.size = u->size,
+		.memory = 16 * MIB,
+		.pages = 12,
 		.created_ns = now_ns(CLOCK_REALTIME)};
 	snprintf(i->info.name, sizeof(i->info.name), "%s", name);
 	*image = id;
@@ -554,7 +557,8 @@ int guest_rollback(uint64_t id, uint64_t snapshot)
 	if (!g || !s)
 		return ERR_NOENT;
 	if (g->info.lineage != s->info.lineage)
-		return fail(ERR_PERM, "snapshot %llu is of another lineage", (unsigned long long)snapshot);
+		return fail(ERR_PERM, "snapshot %llu is of another lineage",
+			(unsigned long long)snapshot);
 	if (g->info.state == GUEST_STOPPED)
 		return fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
 	g->pc = s->pc;
@@ -623,7 +627,8 @@ int guest_remove(uint64_t id)
 	if (!g)
 		return ERR_NOENT;
 	if (g->info.state != GUEST_STOPPED)
-		return fail(ERR_BUSY, "guest %llu has not stopped: kill it first", (unsigned long long)id);
+		return fail(ERR_BUSY, "guest %llu has not stopped: kill it first",
+			(unsigned long long)id);
 	if (g->news)
 		news_waiting--;
 	thing_free(g);

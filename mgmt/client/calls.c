@@ -129,7 +129,8 @@ bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, co
 		return true;
 	}
 	client_fail(c, CREEL_INVALID,
-		"\"%s\" is neither a number nor a name (up to 63 letters, digits, '_', '.' and '-')",
+		"\"%s\" is neither a number nor a name (up to 63 letters, digits, '_', '.' and "
+		"'-')",
 		what);
 	return false;
 }
@@ -140,7 +141,8 @@ static bool valid_name(struct creel *c, char *out, const char *name)
 		return true;
 	if (!proto_name_valid(name)) {
 		client_fail(c, CREEL_INVALID,
-			"\"%s\" can't be a name: use up to 63 letters, digits, '_', '.' and '-', not digits "
+			"\"%s\" can't be a name: use up to 63 letters, digits, '_', '.' and '-', "
+			"not digits "
 			"alone",
 			name);
 		return false;
@@ -159,8 +161,8 @@ static struct proto_key new_key(void)
 	return key;
 }
 
-static bool add_strings(struct proto_create *m, uint8_t *args, const char *const *strings,
-	uint32_t *count)
+static bool add_strings(
+	struct proto_create *m, uint8_t *args, const char *const *strings, uint32_t *count)
 {
 	for (; strings && *strings; strings++) {
 		size_t size = strlen(*strings) + 1;
@@ -186,8 +188,8 @@ int client_options(struct creel *c, struct proto_create *m, const struct creel_o
 	m->max_snapshots = o->max_snapshots;
 	m->weight = o->weight;
 	m->flags = (uint8_t)((o->paused ? PROTO_CREATE_PAUSED : 0) |
-		(o->remove_when_stopped ? PROTO_CREATE_REMOVE : 0) |
-		(o->input_open ? PROTO_CREATE_INPUT : 0));
+			     (o->remove_when_stopped ? PROTO_CREATE_REMOVE : 0) |
+			     (o->input_open ? PROTO_CREATE_INPUT : 0));
 	for (const char *const *e = o->env; e && *e; e++) {
 		if (**e == '=' || !strchr(*e, '='))
 			return client_fail(c, CREEL_INVALID,
@@ -195,15 +197,16 @@ int client_options(struct creel *c, struct proto_create *m, const struct creel_o
 	}
 	if (!add_strings(m, args, o->args, &m->argc) || !add_strings(m, args, o->env, &m->envc))
 		return client_fail(c, CREEL_TOOBIG,
-			"arguments and environment have more than %u bytes: give large input on stdin",
+			"arguments and environment have more than %u bytes: give large input on "
+			"stdin",
 			PROTO_ARGS_MAX);
 	return valid_name(c, m->name, o->name) ? CREEL_OK : CREEL_INVALID;
 }
 
 /* ---- one answer ---- */
 
-static int one_answer(struct creel *c, uint16_t type, const void *message, uint16_t answer,
-	struct frame *f)
+static int one_answer(
+	struct creel *c, uint16_t type, const void *message, uint16_t answer, struct frame *f)
 {
 	uint64_t request;
 	int err = client_request(c, type, message, &request);
@@ -336,8 +339,8 @@ struct each {
 };
 
 /* Items until DONE, which is left in `f`. */
-static int many_answers(struct creel *c, uint16_t type, const void *message, struct each *e,
-	struct frame *f)
+static int many_answers(
+	struct creel *c, uint16_t type, const void *message, struct each *e, struct frame *f)
 {
 	uint64_t request;
 	int err = client_request(c, type, message, &request);
@@ -402,7 +405,8 @@ static int each_snapshot(struct each *e, const union proto_message *m)
 int creel_snapshots(struct creel *c, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_snapshot *s), void *arg)
 {
-	struct each e = {.type = PROTO_SNAPSHOT, .call = each_snapshot, .snapshot = each, .arg = arg};
+	struct each e = {
+		.type = PROTO_SNAPSHOT, .call = each_snapshot, .snapshot = each, .arg = arg};
 	const struct proto_list m = {.lineage = lineage};
 	struct frame f;
 
@@ -423,8 +427,8 @@ static int each_meter(struct each *e, const union proto_message *m)
 	return e->meter(e->arg, &out);
 }
 
-int creel_meters(struct creel *c, bool reset, int (*each)(void *arg, const struct creel_meter *m),
-	void *arg)
+int creel_meters(
+	struct creel *c, bool reset, int (*each)(void *arg, const struct creel_meter *m), void *arg)
 {
 	struct each e = {.type = PROTO_METER, .call = each_meter, .meter = each, .arg = arg};
 	const struct proto_get_meters m = {.reset = reset};
@@ -462,8 +466,9 @@ int creel_run(struct creel *c, const char *image, const struct creel_options *op
 	return err;
 }
 
-int creel_fork(struct creel *c, const char *source, const struct creel_options *options, uint32_t count,
-	int (*each)(void *arg, const struct creel_result *r), void *arg, uint64_t *made)
+int creel_fork(struct creel *c, const char *source, const struct creel_options *options,
+	uint32_t count, int (*each)(void *arg, const struct creel_result *r), void *arg,
+	uint64_t *made)
 {
 	struct each e = {.type = PROTO_RESULT, .call = each_result, .result = each, .arg = arg};
 	uint8_t args[PROTO_ARGS_MAX];

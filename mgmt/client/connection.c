@@ -77,8 +77,8 @@ static int send_all(struct creel *c, size_t size)
 		ssize_t n = send(c->fd, c->send + sent, size - sent, MSG_NOSIGNAL);
 
 		if (n < 0 && errno != EINTR)
-			return client_lost(c, CREEL_CONNECTION, "the connection to the host broke: %s",
-				strerror(errno));
+			return client_lost(c, CREEL_CONNECTION,
+				"the connection to the host broke: %s", strerror(errno));
 		if (n > 0)
 			sent += (size_t)n;
 	}
@@ -93,8 +93,8 @@ int client_send(struct creel *c, uint16_t type, uint64_t request, const void *me
 		return client_fail(c, CREEL_CONNECTION, "not connected to a host");
 	size = proto_encode(c->send, sizeof(c->send), type, 0, request, message);
 	if (!size)
-		return client_fail(c, CREEL_TOOBIG, "the request is larger than the %u bytes of a frame",
-			PROTO_FRAME_MAX);
+		return client_fail(c, CREEL_TOOBIG,
+			"the request is larger than the %u bytes of a frame", PROTO_FRAME_MAX);
 	return send_all(c, size);
 }
 
@@ -110,7 +110,7 @@ bool client_has_frame(const struct creel *c)
 	struct proto_header h;
 
 	return proto_header(c->receive + c->begin, c->end - c->begin, &h) != ERR_AGAIN &&
-		h.length <= c->end - c->begin;
+	       h.length <= c->end - c->begin;
 }
 
 static int fill(struct creel *c)
@@ -158,8 +158,8 @@ static int next_frame(struct creel *c, struct frame *f)
 
 	c->begin += f->header.length;
 	if (proto_decode(&f->header, frame, &f->message) < 0)
-		return client_lost(c, CREEL_PROTOCOL, "the host sent a malformed answer (type 0x%x)",
-			f->header.type);
+		return client_lost(c, CREEL_PROTOCOL,
+			"the host sent a malformed answer (type 0x%x)", f->header.type);
 	return CREEL_OK;
 }
 
@@ -206,10 +206,11 @@ int client_unexpected(struct creel *c, const struct frame *f)
 /* ---- connecting ---- */
 
 /* Splits HOST, HOST:PORT, [HOST]:PORT; false if it is none of these. */
-static bool split_address(const char *address, char *host, size_t host_size, char *port,
-	size_t port_size)
+static bool split_address(
+	const char *address, char *host, size_t host_size, char *port, size_t port_size)
 {
-	const char *colon = strrchr(address, ':'), *begin = address, *end = address + strlen(address);
+	const char *colon = strrchr(address, ':'), *begin = address,
+		   *end = address + strlen(address);
 	const char *number = "";
 
 	if (address[0] == '[') {
@@ -276,7 +277,8 @@ static int say_hello(struct creel *c, const char *address, int timeout_ms)
 		err = client_receive(c, 0, &f);
 	if (err == CREEL_CONNECTION)
 		return client_lost(c, err,
-			"%s took the connection and closed it: it is full, or no Creel host", address);
+			"%s took the connection and closed it: it is full, or no Creel host",
+			address);
 	if (err == CREEL_OK && f.header.type != PROTO_WELCOME)
 		return client_unexpected(c, &f);
 	if (err == CREEL_OK)
@@ -294,7 +296,8 @@ int creel_connect(struct creel *c, const char *address, int timeout_ms)
 	disconnect(c);
 	if (!split_address(address, host, sizeof(host), port, sizeof(port)))
 		return client_fail(c, CREEL_INVALID,
-			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117", address);
+			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117",
+			address);
 	error = getaddrinfo(host, port, &hints, &list);
 	if (error)
 		return client_fail(c, CREEL_CONNECTION, "can't find host \"%s\": %s", host,
@@ -307,8 +310,8 @@ int creel_connect(struct creel *c, const char *address, int timeout_ms)
 	}
 	freeaddrinfo(list);
 	if (c->fd < 0)
-		return client_fail(c, CREEL_CONNECTION, "can't connect to %s port %s: %s", host, port,
-			strerror(error));
+		return client_fail(c, CREEL_CONNECTION, "can't connect to %s port %s: %s", host,
+			port, strerror(error));
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return say_hello(c, address, timeout_ms);
 }

@@ -10,13 +10,13 @@
  *     creel_free(c);
  *
  * Every call that takes a connection sends a request and returns when its answer is complete:
- * CREEL_OK or another code of enum creel_code, for which creel_error_text() has a sentence. An error
- * from the host leaves the connection usable; CREEL_CONNECTION means that it is gone, and
+ * CREEL_OK or another code of enum creel_code, for which creel_error_text() has a sentence. An
+ * error from the host leaves the connection usable; CREEL_CONNECTION means that it is gone, and
  * creel_connect() may be called again.
  *
  * Threads: a connection is used by one thread at a time; different connections are independent.
- * Callbacks are made on the calling thread and must not use the connection that calls them. One that
- * returns other than 0 ends its call early, which then returns CREEL_CANCELLED.
+ * Callbacks are made on the calling thread and must not use the connection that calls them. One
+ * that returns other than 0 ends its call early, which then returns CREEL_CANCELLED.
  *
  * A guest, snapshot or image is named by a string: its number as decimal digits, or its name.
  * Sizes are in bytes, pages in units of 4 KiB, times in nanoseconds; *_ns at an instant since 1970.
@@ -51,10 +51,10 @@ enum creel_code {
 	CREEL_RETRY = 7,       /* not now: see creel_retry_ms() */
 	CREEL_UNSUPPORTED = 8, /* the host doesn't know this request */
 	CREEL_DENIED = 9,
-	CREEL_CANCELLED = 10,  /* a callback or the cancel flag ended it */
+	CREEL_CANCELLED = 10, /* a callback or the cancel flag ended it */
 	CREEL_TOOBIG = 11,
-	CREEL_PROTOCOL = 12,   /* one side broke a rule of the protocol; the connection is closed */
-	CREEL_VERSION = 13,    /* no version of the protocol in common */
+	CREEL_PROTOCOL = 12, /* one side broke a rule of the protocol; the connection is closed */
+	CREEL_VERSION = 13,  /* no version of the protocol in common */
 	CREEL_TIMEOUT = 14,
 	CREEL_INTERNAL = 15,
 	CREEL_CONNECTION = 100, /* could not connect, or the connection was lost */
@@ -95,7 +95,7 @@ struct creel_info {
 	char version[32], backend[16], cpu[64];
 	uint64_t boot_id[2]; /* new at each boot; numbers of another boot mean nothing */
 	uint32_t cores;
-	uint32_t address;    /* IPv4, host byte order */
+	uint32_t address; /* IPv4, host byte order */
 	uint8_t mac[6];
 	uint64_t tsc_khz, uptime_ns, wall_ns;
 	/* Frames of 4 KiB. */
@@ -133,7 +133,7 @@ struct creel_guest {
 	char reason[CREEL_TEXT_SIZE];
 	uint64_t generation; /* how often it was cloned or rolled back on its way here */
 	uint64_t memory;
-	uint64_t private_pages; /* what would be free if it were gone */
+	uint64_t private_pages;           /* what would be free if it were gone */
 	uint64_t max_pages, budget_pages; /* its budget, and what it and its forks use of it */
 	uint32_t weight;
 	uint64_t cpu_ns, created_ns, exits, faults, forks, children;
@@ -166,7 +166,7 @@ struct creel_status {
 /* One guest of a creel_fork(). */
 struct creel_result {
 	uint32_t index;
-	uint64_t id;          /* 0 with an error */
+	uint64_t id; /* 0 with an error */
 	enum creel_code code;
 	char text[CREEL_TEXT_SIZE];
 };
@@ -175,10 +175,10 @@ struct creel_result {
 struct creel_options {
 	const char *name;
 	uint64_t memory, max_pages, max_guests, max_snapshots; /* 0: default */
-	uint32_t weight; /* 1 to 10000; 0: default, 100 */
+	uint32_t weight;                                       /* 1 to 10000; 0: default, 100 */
 	bool paused;
 	bool remove_when_stopped;
-	bool input_open; /* input may come; else the guest finds it at its end */
+	bool input_open;         /* input may come; else the guest finds it at its end */
 	const char *const *args; /* NULL at the end; or NULL. A fork without any has its parent's */
 	const char *const *env;  /* "K=V" */
 };
@@ -229,21 +229,21 @@ CREEL_API int creel_meters(struct creel *c, bool reset,
 CREEL_API int creel_log(struct creel *c, uint64_t *position, bool follow,
 	const volatile sig_atomic_t *cancel, int (*text)(void *arg, const char *data, size_t size),
 	void *arg);
-CREEL_API int creel_images(struct creel *c, int (*each)(void *arg, const struct creel_image *i),
-	void *arg);
+CREEL_API int creel_images(
+	struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg);
 /* `all`: stopped ones too. `lineage` 0: any. */
 CREEL_API int creel_guests(struct creel *c, bool all, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_guest *g), void *arg);
 CREEL_API int creel_snapshots(struct creel *c, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_snapshot *s), void *arg);
-CREEL_API int creel_get(struct creel *c, enum creel_kind kind, const char *what,
-	struct creel_item *item);
+CREEL_API int creel_get(
+	struct creel *c, enum creel_kind kind, const char *what, struct creel_item *item);
 
 /* ---- images ---- */
 
 /*
- * Uploads `size` bytes that `read` gives: up to `size` of them a call, the count returned; less than
- * 1 gives up (CREEL_LOCAL). An image of the same name is replaced.
+ * Uploads `size` bytes that `read` gives: up to `size` of them a call, the count returned; less
+ * than 1 gives up (CREEL_LOCAL). An image of the same name is replaced.
  */
 CREEL_API int creel_put(struct creel *c, const char *name, uint64_t size,
 	long (*read)(void *arg, void *buf, size_t size), void *arg, struct creel_image *image);
@@ -251,19 +251,19 @@ CREEL_API int creel_remove_image(struct creel *c, const char *image);
 
 /* ---- guests ---- */
 
-CREEL_API int creel_run(struct creel *c, const char *image, const struct creel_options *options,
-	uint64_t *id);
+CREEL_API int creel_run(
+	struct creel *c, const char *image, const struct creel_options *options, uint64_t *id);
 /*
- * Makes `count` guests of a guest or snapshot and tells of each, in order, as it is made. CREEL_OK if
- * all were tried; how many were made is in *made (may be NULL). With a count of 1 the error of that
- * one is returned instead.
+ * Makes `count` guests of a guest or snapshot and tells of each, in order, as it is made. CREEL_OK
+ * if all were tried; how many were made is in *made (may be NULL). With a count of 1 the error of
+ * that one is returned instead.
  */
 CREEL_API int creel_fork(struct creel *c, const char *source, const struct creel_options *options,
 	uint32_t count, int (*each)(void *arg, const struct creel_result *r), void *arg,
 	uint64_t *made);
 /*
- * Runs one guest with its streams attached and returns when it has stopped, with its status. Nothing
- * that it writes is missed. `source` is an image, or with `fork` a guest or snapshot.
+ * Runs one guest with its streams attached and returns when it has stopped, with its status.
+ * Nothing that it writes is missed. `source` is an image, or with `fork` a guest or snapshot.
  */
 CREEL_API int creel_run_attached(struct creel *c, const char *source, bool fork,
 	const struct creel_options *options, const struct creel_streams *streams,
@@ -275,7 +275,8 @@ CREEL_API int creel_wait(struct creel *c, const char *guest, const volatile sig_
 	struct creel_status *status);
 
 /* `name` may be NULL. */
-CREEL_API int creel_take_snapshot(struct creel *c, const char *guest, const char *name, uint64_t *id);
+CREEL_API int creel_take_snapshot(
+	struct creel *c, const char *guest, const char *name, uint64_t *id);
 CREEL_API int creel_rollback(struct creel *c, const char *guest, const char *snapshot);
 CREEL_API int creel_pause(struct creel *c, const char *guest);
 CREEL_API int creel_resume(struct creel *c, const char *guest);

@@ -83,8 +83,8 @@ static int take_data(struct session *s, const struct proto_data *m)
 		*s->log_position = m->position;
 		stop = s->log(s->log_arg, (const char *)m->bytes.data, m->bytes.size);
 	} else if (m->bytes.size) {
-		stop = s->streams->output(s->streams->arg, (enum creel_stream_id)m->stream, m->position,
-			m->bytes.data, m->bytes.size);
+		stop = s->streams->output(s->streams->arg, (enum creel_stream_id)m->stream,
+			m->position, m->bytes.data, m->bytes.size);
 	}
 	if (stop)
 		return client_cancel(s->c, s->request);
@@ -123,7 +123,8 @@ static int session_run(struct session *s, struct creel_status *status)
 			break;
 		switch (f.header.type) {
 		case PROTO_RESULT:
-			if (s->streams->started && s->streams->started(s->streams->arg, f.message.result.id))
+			if (s->streams->started &&
+				s->streams->started(s->streams->arg, f.message.result.id))
 				err = client_cancel(s->c, s->request);
 			break;
 		case PROTO_CREDIT:

@@ -1,4 +1,5 @@
-/* Commands that do one thing to each of their arguments, and those that make images and snapshots. */
+/* Commands that do one thing to each of their arguments, and those that make images and snapshots.
+ */
 #include "mgmt/creelctl/creelctl.h"
 
 #include <errno.h>
@@ -9,8 +10,8 @@
 #include <sys/stat.h>
 
 /* Prints each argument that went well, as container users expect; goes on after one that didn't. */
-static int for_each(struct settings *s, int argc, char **argv,
-	int (*call)(struct creel *c, const char *what))
+static int for_each(
+	struct settings *s, int argc, char **argv, int (*call)(struct creel *c, const char *what))
 {
 	int status = EXIT_DONE;
 
@@ -64,7 +65,8 @@ static int kill_and_remove(struct creel *c, const char *what)
 {
 	int code = creel_kill(c, what);
 
-	/* A snapshot is no guest, and a stopped guest can't be killed: removing tells what is wrong. */
+	/* A snapshot is no guest, and a stopped guest can't be killed: removing tells what is
+	 * wrong. */
 	return code == CREEL_CONNECTION ? code : creel_remove(c, what);
 }
 
@@ -79,7 +81,8 @@ int run_limit(struct settings *s, int argc, char **argv)
 	int status = EXIT_DONE;
 
 	if (!pages && !s->max_guests && !s->weight) {
-		complain("limit changes nothing without --max-memory, --max-pages, --max-guests or --weight");
+		complain("limit changes nothing without --max-memory, --max-pages, --max-guests or "
+			 "--weight");
 		return EXIT_USAGE;
 	}
 	if (s->weight > 10000) {
@@ -89,8 +92,8 @@ int run_limit(struct settings *s, int argc, char **argv)
 	if (s->json)
 		json_begin_array(NULL);
 	for (int i = 0; i < argc; i++) {
-		int code = creel_set_limit(s->host_connection, argv[i], pages, s->max_guests,
-			(uint32_t)s->weight);
+		int code = creel_set_limit(
+			s->host_connection, argv[i], pages, s->max_guests, (uint32_t)s->weight);
 
 		if (code != CREEL_OK)
 			status = failed(s, code);
@@ -128,7 +131,8 @@ int run_rollback(struct settings *s, int argc, char **argv)
 int run_snapshot(struct settings *s, int argc, char **argv)
 {
 	uint64_t id;
-	int code = creel_take_snapshot(s->host_connection, argv[0], argc > 1 ? argv[1] : s->name, &id);
+	int code =
+		creel_take_snapshot(s->host_connection, argv[0], argc > 1 ? argv[1] : s->name, &id);
 
 	if (code != CREEL_OK)
 		return failed(s, code);
@@ -172,7 +176,8 @@ static int put_file(struct settings *s, FILE *f, const char *path, const char *n
 		return EXIT_REFUSED;
 	}
 	if (!st.st_size) {
-		complain("%s is empty: an image is a static ELF file built with the guest SDK", path);
+		complain("%s is empty: an image is a static ELF file built with the guest SDK",
+			path);
 		return EXIT_REFUSED;
 	}
 	code = creel_put(s->host_connection, name, (uint64_t)st.st_size, read_file, f, &image);

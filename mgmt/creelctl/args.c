@@ -155,8 +155,8 @@ static bool unknown_option(const struct command *c, const char *text)
 	if (near)
 		complain("there is no option %s; did you mean --%s?", text, near->name);
 	else
-		complain("there is no option %s; \"creelctl help%s%s\" lists them", text, c ? " " : "",
-			c ? c->name : "");
+		complain("there is no option %s; \"creelctl help%s%s\" lists them", text,
+			c ? " " : "", c ? c->name : "");
 	return false;
 }
 
@@ -182,7 +182,8 @@ static bool long_option(struct settings *s, const struct command *c, int argc, c
 }
 
 /* "-di", "-n5", "-n 5" */
-static bool short_options(struct settings *s, const struct command *c, int argc, char **argv, int *i)
+static bool short_options(
+	struct settings *s, const struct command *c, int argc, char **argv, int *i)
 {
 	for (const char *p = argv[*i] + 1; *p; p++) {
 		const struct option *o = by_letter(global_options, *p);
@@ -214,7 +215,8 @@ int parse_options(struct settings *s, const struct command *command, int argc, c
 		char *a = argv[i];
 
 		if (!options || a[0] != '-' || !a[1]) {
-			/* Before the command, and where the guest's arguments follow, this ends them. */
+			/* Before the command, and where the guest's arguments follow, this ends
+			 * them. */
 			if (!command || command->arguments_follow)
 				options = false;
 			argv[count++] = a;
@@ -222,8 +224,8 @@ int parse_options(struct settings *s, const struct command *command, int argc, c
 			options = false;
 		} else if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
 			exit(help(command ? command->name : NULL));
-		} else if (a[1] == '-' ? !long_option(s, command, argc, argv, &i) :
-					 !short_options(s, command, argc, argv, &i)) {
+		} else if (a[1] == '-' ? !long_option(s, command, argc, argv, &i)
+				       : !short_options(s, command, argc, argv, &i)) {
 			return -1;
 		}
 	}

@@ -9,8 +9,8 @@
 #define LIST_MAX 256
 
 /*
- * Exit status. run, attach and wait pass on the guest's own; what a guest can't choose stands above,
- * and from 128 on in the manner of a shell that saw a process die of a signal.
+ * Exit status. run, attach and wait pass on the guest's own; what a guest can't choose stands
+ * above, and from 128 on in the manner of a shell that saw a process die of a signal.
  */
 enum exit_status {
 	EXIT_DONE = 0,
@@ -18,13 +18,13 @@ enum exit_status {
 	EXIT_CONNECTION = 126, /* no host, or the connection was lost */
 	EXIT_USAGE = 127,      /* the command line makes no sense */
 	EXIT_INTERRUPTED = 130,
-	EXIT_FORBIDDEN = 132,  /* the guest used what no guest may */
-	EXIT_CRASHED = 134,    /* it reported a fault of its own */
+	EXIT_FORBIDDEN = 132, /* the guest used what no guest may */
+	EXIT_CRASHED = 134,   /* it reported a fault of its own */
 	EXIT_TRIPLE_FAULT = 135,
 	EXIT_KILLED = 137,
 	EXIT_BAD_ADDRESS = 139, /* it touched an address that is not there */
-	EXIT_HALTED = 140,     /* it halted with nothing that could wake it */
-	EXIT_STOPPED = 141,    /* in some other way */
+	EXIT_HALTED = 140,      /* it halted with nothing that could wake it */
+	EXIT_STOPPED = 141,     /* in some other way */
 };
 
 /* Values of all options of all commands; each is 0 or NULL unless given. */
@@ -41,7 +41,7 @@ struct settings {
 enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_LIST };
 
 struct option {
-	char letter;       /* 0: none */
+	char letter; /* 0: none */
 	const char *name;
 	enum option_kind kind;
 	size_t offset;     /* of its value in struct settings */
@@ -52,10 +52,10 @@ struct option {
 struct command {
 	const char *name, *alias; /* alias: NULL or another name */
 	const char *synopsis, *summary;
-	const char *text;         /* more help, or NULL */
+	const char *text;             /* more help, or NULL */
 	const struct option *options; /* name NULL at the end; NULL: none but the global ones */
-	int least, most;          /* arguments; most -1: any number */
-	bool arguments_follow;    /* options end at the first argument; the rest is the guest's */
+	int least, most;              /* arguments; most -1: any number */
+	bool arguments_follow; /* options end at the first argument; the rest is the guest's */
 	int (*run)(struct settings *s, int argc, char **argv);
 };
 
@@ -64,8 +64,8 @@ extern const struct command commands[]; /* name NULL at the end */
 /* ---- args.c ---- */
 
 /*
- * Takes the options out of argv, leaving the arguments in place; returns how many, or -1 after it has
- * said what is wrong. `command` may be NULL: options before the command.
+ * Takes the options out of argv, leaving the arguments in place; returns how many, or -1 after it
+ * has said what is wrong. `command` may be NULL: options before the command.
  */
 int parse_options(struct settings *s, const struct command *command, int argc, char **argv);
 const struct command *find_command(const char *name);
@@ -86,7 +86,8 @@ const char *human_age(char buf[32], uint64_t created_ns);
 const char *state_word(enum creel_state state);
 const char *stop_word(enum creel_stop stop);
 /* "running", "exited (3)", "paused (memory limit)" */
-const char *human_state(char buf[64], enum creel_state state, enum creel_stop stop, int exit_status);
+const char *human_state(
+	char buf[64], enum creel_state state, enum creel_stop stop, int exit_status);
 int exit_of(const struct creel_status *status);
 
 /* Rows of text in columns that fit what is in them. */

@@ -23,6 +23,8 @@ static void catch_interrupt(void)
 
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
+	/* nor may a reader of our output that goes away, which write() tells */
+	signal(SIGPIPE, SIG_IGN);
 }
 
 /* ---- output ---- */
@@ -37,9 +39,9 @@ struct output {
 	uint64_t id;
 	uint64_t position[3];
 	bool begun[3];
-	bool collect;          /* JSON: in one document at the end */
+	bool collect; /* JSON: in one document at the end */
 	struct bytes kept[3];
-	bool broken;           /* our own stdout or stderr */
+	bool broken; /* our own stdout or stderr */
 };
 
 static void keep(struct bytes *b, const void *data, size_t size)
@@ -74,8 +76,8 @@ static const char *stream_name(enum creel_stream_id stream)
 	return stream == CREEL_ERR ? "stderr" : "stdout";
 }
 
-static int take_output(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
-	size_t size)
+static int take_output(
+	void *arg, enum creel_stream_id stream, uint64_t position, const void *data, size_t size)
 {
 	struct output *o = arg;
 
@@ -94,7 +96,8 @@ static int take_output(void *arg, enum creel_stream_id stream, uint64_t position
 		json_end_object();
 		json_end();
 	} else {
-		o->broken = !write_all(stream == CREEL_ERR ? STDERR_FILENO : STDOUT_FILENO, data, size);
+		o->broken =
+			!write_all(stream == CREEL_ERR ? STDERR_FILENO : STDOUT_FILENO, data, size);
 	}
 	return o->broken;
 }
@@ -103,7 +106,8 @@ static int take_state(void *arg, const struct creel_status *status)
 {
 	(void)arg;
 	if (status->state == CREEL_PAUSED && status->stop != CREEL_STOP_CLIENT)
-		complain("guest %" PRIu64 " is paused (%s); \"creelctl limit\" and \"creelctl resume\" let "
+		complain("guest %" PRIu64
+			 " is paused (%s); \"creelctl limit\" and \"creelctl resume\" let "
 			 "it go on",
 			status->id, status->reason);
 	return 0;
@@ -149,8 +153,8 @@ static int finish(struct output *o, const struct creel_status *status)
 		json_end_object();
 		json_end();
 	} else if (status->state == CREEL_STOPPED && status->stop != CREEL_STOP_EXIT) {
-		complain("guest %" PRIu64 " was stopped (%s): %s", status->id, stop_word(status->stop),
-			status->reason);
+		complain("guest %" PRIu64 " was stopped (%s): %s", status->id,
+			stop_word(status->stop), status->reason);
 	}
 	free(o->kept[CREEL_OUT].data);
 	free(o->kept[CREEL_ERR].data);
@@ -196,8 +200,8 @@ static int interrupted_guest(struct output *o, bool remove)
 	return o->broken ? EXIT_REFUSED : EXIT_INTERRUPTED;
 }
 
-static int run_attached(struct settings *s, const char *source, bool fork,
-	const struct creel_options *options)
+static int run_attached(
+	struct settings *s, const char *source, bool fork, const struct creel_options *options)
 {
 	struct output o = {.s = s, .collect = s->json};
 	struct creel_streams streams = streams_for(&o);
@@ -273,8 +277,8 @@ int run_fork(struct settings *s, int argc, char **argv)
 	int code;
 
 	if (count > CREEL_FORK_MOST || (s->attach && count > 1)) {
-		complain(s->attach ? "--attach follows one fork, not %" PRIu64 :
-				     "-n takes 1 to 100000, not %" PRIu64,
+		complain(s->attach ? "--attach follows one fork, not %" PRIu64
+				   : "-n takes 1 to 100000, not %" PRIu64,
 			count);
 		return EXIT_USAGE;
 	}
@@ -285,7 +289,8 @@ int run_fork(struct settings *s, int argc, char **argv)
 		return run_attached(s, argv[0], true, &options);
 	if (s->json)
 		json_begin_array(NULL);
-	code = creel_fork(s->host_connection, argv[0], &options, (uint32_t)count, take_fork, &f, &made);
+	code = creel_fork(
+		s->host_connection, argv[0], &options, (uint32_t)count, take_fork, &f, &made);
 	if (s->json) {
 		json_end_array();
 		json_end();

@@ -98,8 +98,8 @@ static const char *image_name(const struct listing *l, uint64_t id)
 	return "(replaced)";
 }
 
-static void listing_begin(struct listing *l, const char *right, size_t columns,
-	const char *const *titles)
+static void listing_begin(
+	struct listing *l, const char *right, size_t columns, const char *const *titles)
 {
 	if (l->s->json)
 		json_begin_array(NULL);
@@ -268,12 +268,14 @@ static void guest_lines(const struct creel_guest *g)
 		line("parent", "%" PRIu64, g->parent);
 	line("lineage", "%" PRIu64, g->lineage);
 	line("generation", "%" PRIu64, g->generation);
-	line("memory", "%s, %s private", human_size(a, g->memory), human_size(b, g->private_pages * PAGE));
+	line("memory", "%s, %s private", human_size(a, g->memory),
+		human_size(b, g->private_pages * PAGE));
 	line("budget", "%" PRIu64 " of %" PRIu64 " pages", g->budget_pages, g->max_pages);
 	line("weight", "%u", g->weight);
 	line("cpu", "%s", human_span(a, g->cpu_ns));
 	line("created", "%s", human_age(a, g->created_ns));
-	line("counts", "%" PRIu64 " exits, %" PRIu64 " faults, %" PRIu64 " forks, %" PRIu64 " alive",
+	line("counts",
+		"%" PRIu64 " exits, %" PRIu64 " faults, %" PRIu64 " forks, %" PRIu64 " alive",
 		g->exits, g->faults, g->forks, g->children);
 	line("streams", "%" PRIu64 " in, %" PRIu64 " out, %" PRIu64 " err (bytes)", g->bytes_in,
 		g->bytes_out, g->bytes_err);
@@ -370,8 +372,8 @@ static void info_json(const struct creel_info *i)
 	snprintf(text, sizeof(text), "%u.%u.%u.%u", i->address >> 24, i->address >> 16 & 255,
 		i->address >> 8 & 255, i->address & 255);
 	json_text("address", text);
-	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", i->mac[0], i->mac[1], i->mac[2],
-		i->mac[3], i->mac[4], i->mac[5]);
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", i->mac[0], i->mac[1],
+		i->mac[2], i->mac[3], i->mac[4], i->mac[5]);
 	json_text("mac", text);
 	json_number("cores", i->cores);
 	json_number("tsc_khz", i->tsc_khz);
@@ -399,14 +401,16 @@ static void info_lines(const struct creel_info *i)
 		i->cores == 1 ? "" : "s", i->cpu);
 	line("boot id", "%016" PRIx64 "%016" PRIx64, i->boot_id[0], i->boot_id[1]);
 	line("address", "%u.%u.%u.%u, %02x:%02x:%02x:%02x:%02x:%02x", i->address >> 24,
-		i->address >> 16 & 255, i->address >> 8 & 255, i->address & 255, i->mac[0], i->mac[1],
-		i->mac[2], i->mac[3], i->mac[4], i->mac[5]);
+		i->address >> 16 & 255, i->address >> 8 & 255, i->address & 255, i->mac[0],
+		i->mac[1], i->mac[2], i->mac[3], i->mac[4], i->mac[5]);
 	line("up", "%s", human_span(a, i->uptime_ns));
 	line("memory", "%s, %s free, %s kept in reserve", human_size(a, i->frames_total * PAGE),
 		human_size(b, i->frames_free * PAGE), human_size(c, i->frames_reserve * PAGE));
-	line("guests", "%" PRIu64 " (%" PRIu64 " running, %" PRIu64 " waiting, %" PRIu64
-		       " paused, %" PRIu64 " stopped)",
-		i->guests, i->guests_runnable, i->guests_waiting, i->guests_paused, i->guests_stopped);
+	line("guests",
+		"%" PRIu64 " (%" PRIu64 " running, %" PRIu64 " waiting, %" PRIu64
+		" paused, %" PRIu64 " stopped)",
+		i->guests, i->guests_runnable, i->guests_waiting, i->guests_paused,
+		i->guests_stopped);
 	line("snapshots", "%" PRIu64, i->snapshots);
 	line("images", "%" PRIu64, i->images);
 	line("clients", "%u, with %u request%s in progress", i->connections, i->requests,
@@ -461,10 +465,15 @@ static void frames_table(const struct creel_info *i)
 		const char *name;
 		uint64_t count;
 	} rows[] = {
-		{"free", i->frames_free}, {"quarantined", i->frames_quarantined},
-		{"guest tables", i->frames_table}, {"guest data", i->frames_data},
-		{"guest state", i->frames_state}, {"streams", i->frames_stream},
-		{"images", i->frames_image}, {"host", i->frames_host}, {"total", i->frames_total},
+		{"free", i->frames_free},
+		{"quarantined", i->frames_quarantined},
+		{"guest tables", i->frames_table},
+		{"guest data", i->frames_data},
+		{"guest state", i->frames_state},
+		{"streams", i->frames_stream},
+		{"images", i->frames_image},
+		{"host", i->frames_host},
+		{"total", i->frames_total},
 	};
 	struct table t;
 	char buf[32];

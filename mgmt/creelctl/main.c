@@ -2,17 +2,24 @@
 #include "mgmt/creelctl/creelctl.h"
 
 #include <locale.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CONNECT_MS 10000
 
-#define FLAG(letter, name, member, text) \
-	{letter, name, OPTION_FLAG, offsetof(struct settings, member), NULL, text}
-#define VALUE(letter, name, kind, member, value, text) \
-	{letter, name, OPTION_##kind, offsetof(struct settings, member), value, text}
-#define END {0}
+/* clang-format off: rows, and macros that make rows */
+#define FLAG(letter, name, member, text)                                                           \
+	{                                                                                          \
+		letter, name, OPTION_FLAG, offsetof(struct settings, member), NULL, text           \
+	}
+#define VALUE(letter, name, kind, member, value, text)                                             \
+	{                                                                                          \
+		letter, name, OPTION_##kind, offsetof(struct settings, member), value, text        \
+	}
+#define END                                                                                        \
+	{                                                                                          \
+		0                                                                                  \
+	}
 
 static const struct option quiet_options[] = {FLAG('q', "quiet", quiet, "only the numbers"), END};
 
@@ -22,16 +29,18 @@ static const struct option ps_options[] = {
 	END,
 };
 
-#define BEGIN_OPTIONS \
-	VALUE(0, "max-memory", SIZE, max_memory, "SIZE", "budget: memory that it and its forks may hold"), \
-	VALUE(0, "max-pages", NUMBER, max_pages, "N", "the same in pages of 4 KiB"), \
-	VALUE(0, "max-guests", NUMBER, max_guests, "N", "forks alive at once (1024)"), \
-	VALUE(0, "max-snapshots", NUMBER, max_snapshots, "N", "snapshots (64)"), \
-	VALUE(0, "weight", NUMBER, weight, "N", "share of the processor, 1 to 10000 (100)"), \
-	VALUE('e', "env", LIST, env, "K=V", "set an environment variable; may be repeated"), \
-	FLAG('i', "interactive", interactive, "send stdin to the guest"), \
-	FLAG(0, "rm", remove, "remove it when it has stopped"), \
-	FLAG(0, "paused", paused, "make it, but do not start it yet")
+#define BEGIN_OPTIONS                                                                              \
+	VALUE(0, "max-memory", SIZE, max_memory, "SIZE", "memory that it and its forks may hold"), \
+		VALUE(0, "max-pages", NUMBER, max_pages, "N", "the same in pages of 4 KiB"),       \
+		VALUE(0, "max-guests", NUMBER, max_guests, "N", "forks alive at once (1024)"),     \
+		VALUE(0, "max-snapshots", NUMBER, max_snapshots, "N", "snapshots (64)"),           \
+		VALUE(0, "weight", NUMBER, weight, "N",                                            \
+			"share of the processor, 1 to 10000 (100)"),                               \
+		VALUE('e', "env", LIST, env, "K=V",                                                \
+			"set an environment variable; may be repeated"),                           \
+		FLAG('i', "interactive", interactive, "send stdin to the guest"),                  \
+		FLAG(0, "rm", remove, "remove it when it has stopped"),                            \
+		FLAG(0, "paused", paused, "make it, but do not start it yet")
 
 static const struct option run_options[] = {
 	VALUE(0, "name", TEXT, name, "NAME", "a name to call it by"),
@@ -72,67 +81,226 @@ static const struct option logs_options[] = {
 
 static const struct option attach_options[] = {
 	FLAG('i', "interactive", interactive, "send stdin to the guest"),
-	FLAG(0, "from-start", from_start, "begin with the oldest output kept, not with what comes now"),
+	FLAG(0, "from-start", from_start, "begin with the oldest output kept, not with new one"),
 	FLAG(0, "hold", hold, "the guest waits for us, so that nothing is missed"),
 	FLAG(0, "stdout", only_stdout, "only its stdout"),
 	FLAG(0, "stderr", only_stderr, "only its stderr"),
 	END,
 };
 
-static const struct option log_options[] = {FLAG('f', "follow", follow, "go on as lines come"), END};
+static const struct option log_options[] = {
+	FLAG('f', "follow", follow, "go on as lines come"), END};
 
 static const struct option tree_options[] = {
 	FLAG(0, "full", full, "all children, also where there are many"), END};
 
 static const struct option stats_options[] = {
 	FLAG(0, "reset", reset, "set the counts of operations to zero afterwards"), END};
+/* clang-format on */
 
 const struct command commands[] = {
-	{"info", NULL, "", "show the host", NULL, NULL, 0, 0, false, run_info},
-	{"put", NULL, "FILE [NAME]", "upload a guest image",
-		"NAME is the file's name without \".elf\" if not given. An image of the same name is replaced;\n"
-		"guests that came from it go on.",
-		NULL, 1, 2, false, run_put},
-	{"images", NULL, "", "list images", NULL, quiet_options, 0, 0, false, run_images},
-	{"rmi", NULL, "IMAGE...", "remove images", NULL, NULL, 1, -1, false, run_rmi},
-	{"run", NULL, "[OPTION...] IMAGE [ARG...]", "run an image as a new guest",
-		"Without -d its stdout and stderr come here until it stops, and its exit status is ours.\n"
-		"^C kills it. With --json all of it is one document at the end.",
-		run_options, 1, -1, true, run_run},
-	{"ps", "ls", "", "list guests", NULL, ps_options, 0, 0, false, run_ps},
-	{"inspect", NULL, "WHAT...", "show all about guests, snapshots or images", NULL, NULL, 1, -1, false,
-		run_inspect},
-	{"snapshot", NULL, "GUEST [NAME]", "freeze the whole of a guest as a snapshot",
-		"The guest goes on at once.", snapshot_options, 1, 2, false, run_snapshot},
-	{"snapshots", NULL, "[GUEST]", "list snapshots, of all or of a guest's lineage", NULL, quiet_options,
-		0, 1, false, run_snapshots},
-	{"fork", NULL, "[OPTION...] SOURCE [ARG...]", "make new guests of a guest or a snapshot",
-		"Prints the number of each fork. Without ARGs they have their parent's arguments.", fork_options,
-		1, -1, true, run_fork},
-	{"rollback", NULL, "GUEST SNAPSHOT", "take a guest back to a snapshot of its lineage", NULL, NULL, 2,
-		2, false, run_rollback},
-	{"pause", NULL, "GUEST...", "pause guests", NULL, NULL, 1, -1, false, run_pause},
-	{"resume", "unpause", "GUEST...", "let paused guests go on", NULL, NULL, 1, -1, false, run_resume},
-	{"kill", "stop", "GUEST...", "stop guests for good", NULL, NULL, 1, -1, false, run_kill},
-	{"rm", NULL, "[-f] WHAT...", "remove stopped guests, or snapshots", NULL, rm_options, 1, -1, false,
-		run_rm},
-	{"logs", NULL, "[-f] GUEST", "print what a guest has written",
-		"A host keeps about the last 64 KiB of each stream.", logs_options, 1, 1, false, run_logs},
-	{"attach", NULL, "[OPTION...] GUEST", "connect to the streams of a guest",
-		"Ends when the guest stops, with its exit status. ^C detaches.", attach_options, 1, 1, false,
-		run_attach},
-	{"wait", NULL, "GUEST...", "wait until guests have stopped, print their exit status", NULL, NULL, 1,
-		-1, false, run_wait},
-	{"limit", "update", "[OPTION...] GUEST...", "change budget and weight of guests",
-		"A guest that was paused at its limit goes on after \"creelctl resume\".", limit_options, 1, -1,
-		false, run_limit},
-	{"tree", NULL, "", "draw the lineage of guests and snapshots", "◆ marks a snapshot.", tree_options, 0,
-		0, false, run_tree},
-	{"stats", NULL, "", "show memory by kind, and what operations cost", NULL, stats_options, 0, 0, false,
-		run_stats},
-	{"log", NULL, "[-f]", "print the host's own log", NULL, log_options, 0, 0, false, run_log},
-	{"help", NULL, "[COMMAND]", "tell about creelctl, or about a command", NULL, NULL, 0, 1, false,
-		run_help},
+	{
+		.name = "info",
+		.synopsis = "",
+		.summary = "show the host",
+		.run = run_info,
+	},
+	{
+		.name = "put",
+		.synopsis = "FILE [NAME]",
+		.summary = "upload a guest image",
+		.text = "NAME is the file's name without \".elf\" if not given.\n"
+			"An image of the same name is replaced; guests that came from it go on.",
+		.least = 1,
+		.most = 2,
+		.run = run_put,
+	},
+	{
+		.name = "images",
+		.synopsis = "",
+		.summary = "list images",
+		.options = quiet_options,
+		.run = run_images,
+	},
+	{
+		.name = "rmi",
+		.synopsis = "IMAGE...",
+		.summary = "remove images",
+		.least = 1,
+		.most = -1,
+		.run = run_rmi,
+	},
+	{
+		.name = "run",
+		.synopsis = "[OPTION...] IMAGE [ARG...]",
+		.summary = "run an image as a new guest",
+		.text = "Without -d its stdout and stderr come here until it stops, and its\n"
+			"exit status is ours. ^C kills it. With --json all of it is one\n"
+			"document at the end. The guest's arguments are IMAGE and the ARGs.",
+		.options = run_options,
+		.least = 1,
+		.most = -1,
+		.arguments_follow = true,
+		.run = run_run,
+	},
+	{
+		.name = "ps",
+		.alias = "ls",
+		.synopsis = "",
+		.summary = "list guests",
+		.options = ps_options,
+		.run = run_ps,
+	},
+	{
+		.name = "inspect",
+		.synopsis = "WHAT...",
+		.summary = "show all about guests, snapshots or images",
+		.least = 1,
+		.most = -1,
+		.run = run_inspect,
+	},
+	{
+		.name = "snapshot",
+		.synopsis = "GUEST [NAME]",
+		.summary = "freeze the whole of a guest as a snapshot",
+		.text = "The guest goes on at once.",
+		.options = snapshot_options,
+		.least = 1,
+		.most = 2,
+		.run = run_snapshot,
+	},
+	{
+		.name = "snapshots",
+		.synopsis = "[GUEST]",
+		.summary = "list snapshots, of all or of a guest's lineage",
+		.options = quiet_options,
+		.most = 1,
+		.run = run_snapshots,
+	},
+	{
+		.name = "fork",
+		.synopsis = "[OPTION...] SOURCE [ARG...]",
+		.summary = "make new guests of a guest or a snapshot",
+		.text = "Prints the number of each fork. Without ARGs they have their parent's\n"
+			"arguments.",
+		.options = fork_options,
+		.least = 1,
+		.most = -1,
+		.arguments_follow = true,
+		.run = run_fork,
+	},
+	{
+		.name = "rollback",
+		.synopsis = "GUEST SNAPSHOT",
+		.summary = "take a guest back to a snapshot of its lineage",
+		.least = 2,
+		.most = 2,
+		.run = run_rollback,
+	},
+	{
+		.name = "pause",
+		.synopsis = "GUEST...",
+		.summary = "pause guests",
+		.least = 1,
+		.most = -1,
+		.run = run_pause,
+	},
+	{
+		.name = "resume",
+		.alias = "unpause",
+		.synopsis = "GUEST...",
+		.summary = "let paused guests go on",
+		.least = 1,
+		.most = -1,
+		.run = run_resume,
+	},
+	{
+		.name = "kill",
+		.alias = "stop",
+		.synopsis = "GUEST...",
+		.summary = "stop guests for good",
+		.least = 1,
+		.most = -1,
+		.run = run_kill,
+	},
+	{
+		.name = "rm",
+		.synopsis = "[-f] WHAT...",
+		.summary = "remove stopped guests, or snapshots",
+		.options = rm_options,
+		.least = 1,
+		.most = -1,
+		.run = run_rm,
+	},
+	{
+		.name = "logs",
+		.synopsis = "[-f] GUEST",
+		.summary = "print what a guest has written",
+		.text = "A host keeps about the last 64 KiB of each stream.",
+		.options = logs_options,
+		.least = 1,
+		.most = 1,
+		.run = run_logs,
+	},
+	{
+		.name = "attach",
+		.synopsis = "[OPTION...] GUEST",
+		.summary = "connect to the streams of a guest",
+		.text = "Ends when the guest stops, with its exit status. ^C detaches.",
+		.options = attach_options,
+		.least = 1,
+		.most = 1,
+		.run = run_attach,
+	},
+	{
+		.name = "wait",
+		.synopsis = "GUEST...",
+		.summary = "wait until guests have stopped, print their exit status",
+		.text = "The status is what \"creelctl run\" would have ended with.",
+		.least = 1,
+		.most = -1,
+		.run = run_wait,
+	},
+	{
+		.name = "limit",
+		.alias = "update",
+		.synopsis = "[OPTION...] GUEST...",
+		.summary = "change budget and weight of guests",
+		.text = "A guest that was paused at its limit goes on after \"creelctl resume\".",
+		.options = limit_options,
+		.least = 1,
+		.most = -1,
+		.run = run_limit,
+	},
+	{
+		.name = "tree",
+		.synopsis = "",
+		.summary = "draw the lineage of guests and snapshots",
+		.text = "◆ marks a snapshot. Sizes are what each holds alone.",
+		.options = tree_options,
+		.run = run_tree,
+	},
+	{
+		.name = "stats",
+		.synopsis = "",
+		.summary = "show memory by kind, and what operations cost",
+		.options = stats_options,
+		.run = run_stats,
+	},
+	{
+		.name = "log",
+		.synopsis = "[-f]",
+		.summary = "print the host's own log",
+		.options = log_options,
+		.run = run_log,
+	},
+	{
+		.name = "help",
+		.synopsis = "[COMMAND]",
+		.summary = "tell about creelctl, or about a command",
+		.most = 1,
+		.run = run_help,
+	},
 	{0},
 };
 
@@ -151,8 +319,8 @@ static int run_command(struct settings *s, const struct command *c, int argc, ch
 	argv[count] = NULL;
 	if (count < c->least || (c->most >= 0 && count > c->most)) {
 		complain("%s %s; usage: creelctl %s %s", c->name,
-			count < c->least ? "needs more arguments" : "takes fewer arguments", c->name,
-			c->synopsis);
+			count < c->least ? "needs more arguments" : "takes fewer arguments",
+			c->name, c->synopsis);
 		return EXIT_USAGE;
 	}
 	if (c->run == run_help)
@@ -181,7 +349,6 @@ int main(int argc, char **argv)
 	int count;
 
 	setlocale(LC_CTYPE, "");
-	signal(SIGPIPE, SIG_IGN);
 	s.host = getenv("CREEL_HOST");
 	if (!s.host || !s.host[0])
 		s.host = "127.0.0.1";

@@ -103,7 +103,8 @@ static void add_gone(struct forest *f)
 	uint64_t last = 0;
 
 	qsort(f->nodes, f->count, sizeof(*f->nodes), by_key);
-	uint64_t *keys = malloc((known + 1) * sizeof(*keys)), *parents = malloc((known + 1) * sizeof(*keys));
+	uint64_t *keys = malloc((known + 1) * sizeof(*keys)),
+		 *parents = malloc((known + 1) * sizeof(*keys));
 
 	if (!keys || !parents)
 		abort();
@@ -118,7 +119,8 @@ static void add_gone(struct forest *f)
 		if (!parents[i] || parents[i] == last || (k < known && keys[k] == parents[i]))
 			continue;
 		last = parents[i];
-		struct node *n = add(f, last & IMAGE_BIT ? CREEL_IMAGE : CREEL_GUEST, last & ~IMAGE_BIT, 0);
+		struct node *n =
+			add(f, last & IMAGE_BIT ? CREEL_IMAGE : CREEL_GUEST, last & ~IMAGE_BIT, 0);
 
 		n->gone = true;
 	}

@@ -302,8 +302,8 @@ def test_logs_and_attach():
     assert ctl("logs", "--stderr", "t").err == "two\n"
     j = ctl("logs", "--json", "t").json()
     assert j["stdout"] == "one\n" and j["stderr"] == "two\n", j
-    follow = subprocess.Popen([CREELCTL, "logs", "-f", "t"], stdout=subprocess.PIPE, text=True,
-                              env=environment())
+    follow = subprocess.Popen([CREELCTL, "logs", "-f", "t"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, env=environment())
     assert follow.stdout.readline() == "one\n"
     r = ctl("attach", "-i", g, stdin=b"input\n", status=6)
     assert r.out == "input\nend\n", r

@@ -1,6 +1,6 @@
 /*
- * The management server on TCP of this system, over the fake hypervisor: `fake-host [PORT]` listens on
- * 127.0.0.1 (port 0, which is the default: any) and prints the port. What creelctl's tests run
+ * The management server on TCP of this system, over the fake hypervisor: `fake-host [PORT]` listens
+ * on 127.0.0.1 (port 0, which is the default: any) and prints the port. What creelctl's tests run
  * against, and a way to try creelctl without an emulator.
  */
 #include "mgmt/server.h"

@@ -188,8 +188,9 @@ void client_expect(struct client *c, uint16_t type, uint64_t request, struct ans
 		CHECK(false);
 	}
 	if (a->header.type != type) {
-		fprintf(stderr, "a %s, but a %s was expected: %s\n", proto_type_name(a->header.type),
-			proto_type_name(type), a->header.type == PROTO_ERROR ? a->m.error.text : "");
+		fprintf(stderr, "a %s, but a %s was expected: %s\n",
+			proto_type_name(a->header.type), proto_type_name(type),
+			a->header.type == PROTO_ERROR ? a->m.error.text : "");
 		CHECK(false);
 	}
 	CHECK_EQ(a->header.request, request);

@@ -14,7 +14,7 @@
 
 struct client {
 	struct conn *conn;
-	uint8_t *to, *from;       /* to and from the server */
+	uint8_t *to, *from; /* to and from the server */
 	size_t to_size, to_read, from_size, from_read;
 	size_t from_limit;        /* from takes so many bytes in all: a client that does not read */
 	size_t chunk;             /* bytes a read or write moves at most; 0: all */

@@ -1,6 +1,6 @@
 /*
- * The management server: clients that break rules, stall, vanish, or are many. Each costs at most its
- * own connection, and leaves nothing behind.
+ * The management server: clients that break rules, stall, vanish, or are many. Each costs at most
+ * its own connection, and leaves nothing behind.
  */
 #include "lib/bytes.h"
 #include "tests/unit/mgmt_client.h"
@@ -52,7 +52,8 @@ TEST(first_frames_that_are_no_hello)
 	world_end();
 }
 
-static void raw_frame(struct client *c, uint32_t length, uint16_t type, uint16_t flags, uint64_t request)
+static void raw_frame(
+	struct client *c, uint32_t length, uint16_t type, uint16_t flags, uint64_t request)
 {
 	uint8_t frame[64] = {0};
 
@@ -70,15 +71,11 @@ TEST(frames_that_break_the_rules)
 		uint16_t type, flags;
 		uint64_t request;
 	} bad[] = {
-		{15, PROTO_GET_INFO, 0, 1},
-		{PROTO_FRAME_MAX + 1, PROTO_GET_INFO, 0, 1},
-		{16, PROTO_GET_INFO, 2, 1},
-		{16, PROTO_GET_INFO, PROTO_FINAL, 1},
-		{16, PROTO_GET_INFO, 0, 0},
-		{17, PROTO_GET_INFO, 0, 1},  /* long */
-		{16, PROTO_KILL, 0, 1},      /* short */
-		{40, PROTO_RUN, 0, 1},
-		{16 + 20, PROTO_DONE, 0, 1},
+		{15, PROTO_GET_INFO, 0, 1}, {PROTO_FRAME_MAX + 1, PROTO_GET_INFO, 0, 1},
+		{16, PROTO_GET_INFO, 2, 1}, {16, PROTO_GET_INFO, PROTO_FINAL, 1},
+		{16, PROTO_GET_INFO, 0, 0}, {17, PROTO_GET_INFO, 0, 1}, /* long */
+		{16, PROTO_KILL, 0, 1},                                 /* short */
+		{40, PROTO_RUN, 0, 1}, {16 + 20, PROTO_DONE, 0, 1},
 		{16 + 16, PROTO_DONE, 0, 1}, /* well-formed, but not for a client */
 	};
 	struct client c;
@@ -125,15 +122,16 @@ TEST(streams_and_credit_that_break_the_rules)
 	static uint8_t bytes[SERVER_INPUT_CREDIT + 1];
 	const struct proto_blob all = {bytes, SERVER_INPUT_CREDIT + 1}, some = {bytes, 5};
 	const struct proto_data bad[] = {
-		{PROTO_STREAM_IN, 0, 0, all},       /* above the credit */
-		{PROTO_STREAM_IN, 0, 1, some},      /* not where the stream is */
-		{PROTO_STREAM_OUT, 0, 0, some},     /* the wrong way */
+		{PROTO_STREAM_IN, 0, 0, all},   /* above the credit */
+		{PROTO_STREAM_IN, 0, 1, some},  /* not where the stream is */
+		{PROTO_STREAM_OUT, 0, 0, some}, /* the wrong way */
 		{PROTO_STREAM_UPLOAD, 0, 0, some},
 	};
 	const struct proto_credit credits[] = {
-		{PROTO_STREAM_OUT, PROTO_CREDIT_MAX}, /* together with the first 1000 above the limit */
+		{PROTO_STREAM_OUT,
+			PROTO_CREDIT_MAX}, /* together with the first 1000 above the limit */
 		{PROTO_STREAM_IN, 1},
-		{PROTO_STREAM_ERR, 1},                /* not asked for */
+		{PROTO_STREAM_ERR, 1}, /* not asked for */
 		{PROTO_STREAM_LOG, 1},
 	};
 	struct proto_data end = {.stream = PROTO_STREAM_IN, .end = 1};
@@ -166,7 +164,8 @@ TEST(streams_and_credit_that_break_the_rules)
 TEST(uploads_that_break_the_rules)
 {
 	struct proto_put put = {.name = "x", .size = 10};
-	struct proto_data data = {.stream = PROTO_STREAM_UPLOAD, .bytes = {(const uint8_t *)"12345678901", 11}};
+	struct proto_data data = {
+		.stream = PROTO_STREAM_UPLOAD, .bytes = {(const uint8_t *)"12345678901", 11}};
 	struct client c;
 	struct answer a;
 
@@ -425,7 +424,8 @@ TEST(readers_and_inputs_run_out)
 
 TEST(few_buffers_serve_many_connections)
 {
-	const struct server_config tight = {.connections = 32, .requests = 64, .buffers = 1, .inputs = 1};
+	const struct server_config tight = {
+		.connections = 32, .requests = 64, .buffers = 1, .inputs = 1};
 	struct proto_create run = create_of("prog");
 	struct client c[32];
 	struct answer a;
@@ -460,7 +460,8 @@ static size_t conversation(uint8_t *out, size_t *boundaries, size_t *count)
 	struct proto_data end = {.stream = PROTO_STREAM_IN, .end = 1, .position = text.size};
 	struct proto_create run = create_of("i"), fork = create_of("g");
 	struct proto_attach attach = {.guest = {.name = "g", .kind = PROTO_KIND_GUEST},
-		.flags = PROTO_ATTACH_OUT | PROTO_ATTACH_HOLD | PROTO_ATTACH_FOLLOW, .credit = 50};
+		.flags = PROTO_ATTACH_OUT | PROTO_ATTACH_HOLD | PROTO_ATTACH_FOLLOW,
+		.credit = 50};
 	struct proto_take_snapshot snap = {.guest = attach.guest, .name = "s"};
 	struct proto_get wait = {.ref = attach.guest};
 	struct proto_get_log log = {.follow = 1, .credit = 1000};
@@ -470,12 +471,24 @@ static size_t conversation(uint8_t *out, size_t *boundaries, size_t *count)
 		uint64_t request;
 		const void *m;
 	} frames[] = {
-		{PROTO_HELLO, 0, &hello}, {PROTO_PUT, 1, &put}, {PROTO_DATA, 1, &upload},
-		{PROTO_PUT_COMMIT, 1, NULL}, {PROTO_PUT, 2, &put}, {PROTO_DATA, 2, &upload},
-		{PROTO_RUN, 3, &run}, {PROTO_ATTACH, 4, &attach}, {PROTO_WAIT, 5, &wait},
-		{PROTO_GET_LOG, 6, &log}, {PROTO_TAKE_SNAPSHOT, 7, &snap}, {PROTO_FORK, 8, &fork},
-		{PROTO_LIST_GUESTS, 9, &list}, {PROTO_DATA, 3, &input}, {PROTO_DATA, 3, &end},
-		{PROTO_CANCEL, 2, NULL}, {PROTO_CANCEL, 5, NULL}, {PROTO_GET_INFO, 11, NULL},
+		{PROTO_HELLO, 0, &hello},
+		{PROTO_PUT, 1, &put},
+		{PROTO_DATA, 1, &upload},
+		{PROTO_PUT_COMMIT, 1, NULL},
+		{PROTO_PUT, 2, &put},
+		{PROTO_DATA, 2, &upload},
+		{PROTO_RUN, 3, &run},
+		{PROTO_ATTACH, 4, &attach},
+		{PROTO_WAIT, 5, &wait},
+		{PROTO_GET_LOG, 6, &log},
+		{PROTO_TAKE_SNAPSHOT, 7, &snap},
+		{PROTO_FORK, 8, &fork},
+		{PROTO_LIST_GUESTS, 9, &list},
+		{PROTO_DATA, 3, &input},
+		{PROTO_DATA, 3, &end},
+		{PROTO_CANCEL, 2, NULL},
+		{PROTO_CANCEL, 5, NULL},
+		{PROTO_GET_INFO, 11, NULL},
 	};
 	size_t n = 0;
 
@@ -489,8 +502,8 @@ static size_t conversation(uint8_t *out, size_t *boundaries, size_t *count)
 	fork.args = (struct proto_blob){(const uint8_t *)"fork", 5};
 	for (*count = 0; *count < ARRAY_SIZE(frames); ++*count) {
 		boundaries[*count] = n;
-		n += proto_encode(out + n, PROTO_FRAME_MAX, frames[*count].type, 0, frames[*count].request,
-			frames[*count].m);
+		n += proto_encode(out + n, PROTO_FRAME_MAX, frames[*count].type, 0,
+			frames[*count].request, frames[*count].m);
 	}
 	boundaries[*count] = n;
 	return n;
@@ -542,7 +555,8 @@ TEST(hostile_bytes_end_in_an_error_or_an_answer)
 
 		/* frames left out, doubled and out of order, then bytes changed */
 		for (size_t i = 0; i < count; i++) {
-			size_t k = i && test_random(&seed) % 6 == 0 ? test_random(&seed) % count : i;
+			size_t k =
+				i && test_random(&seed) % 6 == 0 ? test_random(&seed) % count : i;
 			size_t length = boundaries[k + 1] - boundaries[k];
 
 			if (n + length > sizeof(spoiled))

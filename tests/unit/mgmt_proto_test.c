@@ -47,8 +47,9 @@ static void random_field(const struct proto_field *f, uint8_t *at)
 
 	switch (f->kind) {
 	case FIELD_INTEGER:
-		store(at, f->size, f->high - f->low == UINT64_MAX ? rnd() :
-								     f->low + rnd() % (f->high - f->low + 1));
+		store(at, f->size,
+			f->high - f->low == UINT64_MAX ? rnd()
+						       : f->low + rnd() % (f->high - f->low + 1));
 		break;
 	case FIELD_STRING:
 		random_text((char *)at, f->size, printable);
@@ -68,7 +69,8 @@ static void random_field(const struct proto_field *f, uint8_t *at)
 	case FIELD_BLOB:
 		for (size_t i = 0; i < sizeof(bytes); i++)
 			bytes[i] = (uint8_t)rnd();
-		*(struct proto_blob *)at = (struct proto_blob){bytes, (uint32_t)(rnd() % sizeof(bytes))};
+		*(struct proto_blob *)at =
+			(struct proto_blob){bytes, (uint32_t)(rnd() % sizeof(bytes))};
 		break;
 	}
 }
@@ -118,12 +120,13 @@ static bool text_equal(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-static void check_equal(const struct proto_layout *l, const union proto_message *a,
-	const union proto_message *b)
+static void check_equal(
+	const struct proto_layout *l, const union proto_message *a, const union proto_message *b)
 {
 	for (size_t i = 0; i < l->count; i++) {
 		const struct proto_field *f = &l->fields[i];
-		const uint8_t *x = (const uint8_t *)a + f->offset, *y = (const uint8_t *)b + f->offset;
+		const uint8_t *x = (const uint8_t *)a + f->offset,
+			      *y = (const uint8_t *)b + f->offset;
 		const struct proto_ref *r = (const void *)x, *s = (const void *)y;
 		const struct proto_blob *p = (const void *)x, *q = (const void *)y;
 
@@ -177,7 +180,8 @@ TEST(layouts_name_every_member_once_and_in_order)
 			continue;
 		types++;
 		for (size_t i = 0; i < l->count; i++) {
-			/* nothing but the padding that alignment asks for lies between two members */
+			/* nothing but the padding that alignment asks for lies between two members
+			 */
 			CHECK(l->fields[i].offset >= end && l->fields[i].offset - end < 8);
 			end = (size_t)l->fields[i].offset + l->fields[i].size;
 		}
@@ -222,7 +226,8 @@ TEST(short_and_long_payloads_are_refused)
 		size_t n = encode(frame, type, &m);
 
 		for (size_t cut = PROTO_HEADER_SIZE; cut < n; cut++) {
-			/* a copy of just these bytes, so that the sanitizer sees a read behind them */
+			/* a copy of just these bytes, so that the sanitizer sees a read behind them
+			 */
 			uint8_t *exact = malloc(cut);
 
 			memcpy(exact, frame, cut);
@@ -498,7 +503,8 @@ TEST(golden_frames)
 		if (!proto_layout(type))
 			continue;
 		golden_message(type, &m);
-		size_t n = proto_encode(frame, sizeof(frame), type, type >= 0x80, 0x1122334455667788, &m);
+		size_t n = proto_encode(
+			frame, sizeof(frame), type, type >= 0x80, 0x1122334455667788, &m);
 
 		if (write)
 			golden_write(type, frame, n);

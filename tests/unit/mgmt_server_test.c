@@ -41,9 +41,11 @@ static bool gather(struct client *c, uint64_t request, struct gathered *g)
 
 			CHECK(i == 0 || i == 1);
 			CHECK_EQ(a.m.data.position, g->size[i]);
-			CHECK(!g->ended[i] && g->size[i] + a.m.data.bytes.size <= sizeof(g->data[i]));
+			CHECK(!g->ended[i] &&
+				g->size[i] + a.m.data.bytes.size <= sizeof(g->data[i]));
 			if (a.m.data.bytes.size)
-				memcpy(g->data[i] + g->size[i], a.m.data.bytes.data, a.m.data.bytes.size);
+				memcpy(g->data[i] + g->size[i], a.m.data.bytes.data,
+					a.m.data.bytes.size);
 			g->size[i] += a.m.data.bytes.size;
 			g->ended[i] = a.m.data.end;
 		}
@@ -347,7 +349,8 @@ TEST(forks_keep_arguments_of_their_own)
 		if (a.header.type == PROTO_RESULT)
 			last = a.m.result.id;
 	}
-	struct proto_attach attach = {.guest = {.id = last}, .flags = PROTO_ATTACH_OUT, .credit = 100};
+	struct proto_attach attach = {
+		.guest = {.id = last}, .flags = PROTO_ATTACH_OUT, .credit = 100};
 
 	client_send(&c, PROTO_ATTACH, 6, &attach);
 	settle();
@@ -583,8 +586,8 @@ TEST(removal_ends_what_waits_for_a_guest)
 TEST(several_requests_in_flight_and_cancel)
 {
 	struct proto_get wait = {.ref = {.name = "base", .kind = PROTO_KIND_GUEST}};
-	struct proto_attach follow = {
-		.guest = wait.ref, .flags = PROTO_ATTACH_OUT | PROTO_ATTACH_FOLLOW | PROTO_ATTACH_HOLD};
+	struct proto_attach follow = {.guest = wait.ref,
+		.flags = PROTO_ATTACH_OUT | PROTO_ATTACH_FOLLOW | PROTO_ATTACH_HOLD};
 	struct client c;
 	struct answer a;
 
