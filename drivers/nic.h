@@ -75,8 +75,8 @@ struct nic *nic_probe(const struct driver_env *env);
 
 /*
  * Copy a frame of NIC_HEADER_SIZE to mtu + NIC_HEADER_SIZE bytes into the transmit ring. The device
- * may not look at it before nic_flush(). Returns 0, ERR_AGAIN when the ring is full (which stays so
- * until the device has sent something: poll again), or ERR_TOOBIG or ERR_INVALID for the length.
+ * may not look at it before nic_flush(), or the ring is full. Returns 0, ERR_AGAIN when the ring is
+ * full and the device has not sent anything yet, or ERR_TOOBIG or ERR_INVALID for the length.
  */
 static inline int nic_send(struct nic *nic, const void *frame, size_t length)
 {

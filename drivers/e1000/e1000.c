@@ -130,6 +130,17 @@ static bool tx_has_room(const struct e1000 *e)
 	return ring_next(e->tx_next) != e->tx_oldest;
 }
 
+static void flush(struct nic *nic)
+{
+	struct e1000 *e = from_nic(nic);
+
+	if (e->tx_shown == e->tx_next)
+		return;
+	e->tx_shown = e->tx_next;
+	e1000_write(&e->chip, E1000_TDT, e->tx_shown);
+	nic->counters.notifies++;
+}
+
 static int send(struct nic *nic, const void *frame, size_t length)
 {
 	struct e1000 *e = from_nic(nic);
@@ -137,8 +148,10 @@ static int send(struct nic *nic, const void *frame, size_t length)
 
 	if (r)
 		return r;
-	if (!tx_has_room(e))
+	if (!tx_has_room(e)) {
+		flush(nic); /* the hardware must know of all, or none would ever be sent */
 		reclaim(e);
+	}
 	if (!tx_has_room(e)) {
 		nic->counters.tx_full++;
 		return ERR_AGAIN;
@@ -155,17 +168,6 @@ static int send(struct nic *nic, const void *frame, size_t length)
 	nic->counters.tx_frames++;
 	nic->counters.tx_bytes += length;
 	return 0;
-}
-
-static void flush(struct nic *nic)
-{
-	struct e1000 *e = from_nic(nic);
-
-	if (e->tx_shown == e->tx_next)
-		return;
-	e->tx_shown = e->tx_next;
-	e1000_write(&e->chip, E1000_TDT, e->tx_shown);
-	nic->counters.notifies++;
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */

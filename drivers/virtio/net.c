@@ -118,10 +118,12 @@ static void reclaim(struct virtio_net *net)
 		virtq_release(&net->tx.ring, id);
 }
 
+/* When all are in use, the device must know of them, or none would ever come back. */
 static int take_tx(struct virtio_net *net, uint16_t *id)
 {
 	if (virtq_take(&net->tx.ring, id) == 0)
 		return 0;
+	kick(net, &net->tx);
 	reclaim(net);
 	return virtq_take(&net->tx.ring, id);
 }

@@ -348,6 +348,19 @@ TEST(short_frames_are_padded_with_zeros)
 		CHECK_EQ(dev.sent[256].data[i], i < 20 ? 0xff : 0);
 }
 
+TEST(a_long_burst_flushes_itself)
+{
+	struct nic *nic = open_nic(FAKE_E1000_82540EM);
+	unsigned before = dev.tails_written;
+	uint8_t frame[100];
+
+	fill(frame, sizeof(frame), 0);
+	for (unsigned i = 0; i < 600; i++)
+		CHECK_EQ(nic_send(nic, frame, sizeof(frame)), 0);
+	CHECK_EQ(dev.sent_count, 510);
+	CHECK_EQ(dev.tails_written, before + 2);
+}
+
 TEST(lengths_are_checked)
 {
 	struct nic *nic = open_nic(FAKE_E1000_82540EM);
