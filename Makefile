@@ -164,7 +164,7 @@ SDK_SRC  := guest-sdk/lib/entry.S guest-sdk/lib/calls.c guest-sdk/lib/malloc.c g
 	guest-sdk/lib/stdio.c guest-sdk/lib/string.c lib/fmt.c
 SDK_OBJ  := $(patsubst %,$(BUILD)/sdk.d/%.o,$(basename $(SDK_SRC)))
 EXAMPLES := hello wordcount echo explore
-TEST_GUESTS := bench
+TEST_GUESTS := bench agent
 
 GUEST_CFLAGS := -std=gnu11 -O2 -g -Iguest-sdk/include -I. $(WARN) -ffreestanding -fno-pic -fno-pie \
 	-mno-red-zone -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
@@ -427,6 +427,9 @@ E2E += tests/e2e/test_boot.py
 E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
 
+# Scenarios that share one host for each kind of machine (tests/e2e/hosts.py).
+HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py
+
 # (the job server of this make does not reach through tests/run)
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
 
@@ -437,9 +440,10 @@ TESTS += "$(SUBMAKE) mgmt-e2e"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
+TESTS += $(foreach m,qemu1 qemu2 bochs,"tests/emu/scenarios.py -k $(m) $(HOST_E2E)")
 
 test: setup
-	@$(MAKE) -s all iso
+	@$(MAKE) -s all test-guests iso
 	@tests/run $(TESTS)
 
 setup:
