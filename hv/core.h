@@ -66,6 +66,7 @@ struct core {
 	bool parked;         /* started, but kept out of the loop: a sibling thread, or above max_cores */
 	uint64_t nmi_count, spurious_count, timer_count, unhandled_count;
 	const struct trap_frame *stopped_at; /* by panic's NMI */
+	bool machine_check_recorded;
 
 	struct csprng random; /* hv/random.c */
 	uint64_t random_reseed_tsc;

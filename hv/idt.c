@@ -151,7 +151,7 @@ static void handle_nmi(struct trap_frame *f)
 	uint8_t reason;
 
 	core->nmi_count++;
-	if (panic_in_progress())
+	if (panic_elsewhere())
 		panic_stop_here(f);
 	reason = in8(PORT_NMI_REASON);
 	if (reason & (NMI_SERR | NMI_IOCHK))

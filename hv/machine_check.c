@@ -13,7 +13,8 @@
 #define BANK_ADDR(n)   (BANK_CTL(n) + 2)
 #define BANK_MISC(n)   (BANK_CTL(n) + 3)
 
-#define LINE_MAX 160
+#define LINE_MAX    160
+#define RECORDS_MAX 64u
 
 static bool present(void)
 {
@@ -27,14 +28,33 @@ static unsigned bank_count(void)
 	return (unsigned)(rdmsr(MSR_MCG_CAP) & MCG_CAP_COUNT);
 }
 
-static void describe(char line[LINE_MAX], unsigned bank, uint64_t status)
-{
-	uint64_t addr = status & MC_STATUS_ADDRV ? rdmsr(BANK_ADDR(bank)) : 0;
-	uint64_t misc = status & MC_STATUS_MISCV ? rdmsr(BANK_MISC(bank)) : 0;
+/* What the banks of all cores held when the machine stopped. Places are taken atomically, and shown
+ * when all cores have stopped. */
+struct record {
+	unsigned core, bank;
+	uint64_t status, address, misc;
+};
 
-	fmt(line, LINE_MAX, "machine check bank %u: status %016llx%s address %llx misc %llx", bank,
-		(unsigned long long)status, status & MC_STATUS_UC ? " (uncorrected)" : "",
-		(unsigned long long)addr, (unsigned long long)misc);
+static struct record records[RECORDS_MAX];
+static unsigned record_count;
+
+static struct record read_bank(unsigned bank, uint64_t status)
+{
+	return (struct record){
+		.core = this_core()->id,
+		.bank = bank,
+		.status = status,
+		.address = status & MC_STATUS_ADDRV ? rdmsr(BANK_ADDR(bank)) : 0,
+		.misc = status & MC_STATUS_MISCV ? rdmsr(BANK_MISC(bank)) : 0,
+	};
+}
+
+static void describe(char line[LINE_MAX], const struct record *r)
+{
+	fmt(line, LINE_MAX, "core %u bank %u: status %016llx%s address %llx misc %llx", r->core,
+		r->bank, (unsigned long long)r->status,
+		r->status & MC_STATUS_UC ? " (uncorrected)" : "", (unsigned long long)r->address,
+		(unsigned long long)r->misc);
 }
 
 void machine_check_init(void)
@@ -49,30 +69,53 @@ void machine_check_init(void)
 		uint64_t status = rdmsr(BANK_STATUS(i));
 
 		if (status & MC_STATUS_VAL) {
-			describe(line, i, status);
-			log_warn("core %u: left from before the boot: %s", this_core()->id, line);
+			struct record r = read_bank(i, status);
+
+			describe(line, &r);
+			log_warn("machine check from before the boot: %s", line);
 		}
 		wrmsr(BANK_CTL(i), UINT64_MAX);
 		wrmsr(BANK_STATUS(i), 0);
 	}
 }
 
-void machine_check(const struct trap_frame *frame)
+void machine_check_record(void)
 {
-	uint64_t global = rdmsr(MSR_MCG_STATUS);
-	char line[LINE_MAX];
+	struct core *core = this_core();
 
-	/* the first core to come shows its own; machine checks are often sent to all cores at once */
-	if (panic_in_progress())
-		panic_stop_here(frame);
-	panic_begin();
+	if (core->machine_check_recorded || !present() ||
+		!(rdmsr(MSR_MCG_STATUS) & MCG_STATUS_MCIP))
+		return;
+	core->machine_check_recorded = true;
 	for (unsigned i = 0; i < bank_count(); i++) {
 		uint64_t status = rdmsr(BANK_STATUS(i));
+		unsigned place;
 
 		if (!(status & MC_STATUS_VAL))
 			continue;
-		describe(line, i, status);
+		place = __atomic_fetch_add(&record_count, 1, __ATOMIC_RELAXED);
+		if (place < RECORDS_MAX)
+			records[place] = read_bank(i, status);
+	}
+}
+
+void machine_check_show(void)
+{
+	char line[LINE_MAX];
+
+	for (unsigned i = 0; i < MIN(record_count, RECORDS_MAX); i++) {
+		describe(line, &records[i]);
 		log_panic_line(line);
 	}
+}
+
+void machine_check(const struct trap_frame *frame)
+{
+	uint64_t global = rdmsr(MSR_MCG_STATUS);
+
+	/* often all cores get one at once: the first shows what all have recorded */
+	machine_check_record();
+	if (panic_elsewhere())
+		panic_stop_here(frame);
 	panic_trap(frame, "machine check, global status %llx", (unsigned long long)global);
 }

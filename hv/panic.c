@@ -8,6 +8,7 @@
 #include "hv/hostmap.h"
 #include "hv/idt.h"
 #include "hv/log.h"
+#include "hv/machine_check.h"
 #include "hv/symbols.h"
 #include "lib/string.h"
 
@@ -70,14 +71,17 @@ static void name_address(char *out, size_t size, uint64_t address)
 		fmt(out, size, "0x%llx", (unsigned long long)address);
 }
 
-bool panic_in_progress(void)
+bool panic_elsewhere(void)
 {
-	return __atomic_load_n(&owner, __ATOMIC_ACQUIRE) != NOBODY;
+	unsigned who = __atomic_load_n(&owner, __ATOMIC_ACQUIRE);
+
+	return who != NOBODY && who != this_core()->id + 1;
 }
 
 void panic_stop_here(const struct trap_frame *frame)
 {
 	cpu_cli();
+	machine_check_record(); /* the NMI may have been faster than the handler */
 	__atomic_store_n(&this_core()->stopped_at, frame, __ATOMIC_RELEASE);
 	cpu_halt();
 }
@@ -219,6 +223,7 @@ NORETURN static void finish(const struct trap_frame *f, const char *why, uint64_
 	}
 	log_panic_line("");
 	say("PANIC on core %u: %s", this_core()->id, why);
+	machine_check_show();
 	if (f)
 		show_registers(f);
 	say("backtrace:");

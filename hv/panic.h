@@ -27,8 +27,8 @@ NORETURN void refuse(const char *format, ...) PRINTF(1, 2);
  */
 void panic_begin(void);
 
-/* Has some core begun? */
-bool panic_in_progress(void);
+/* Has another core begun? */
+bool panic_elsewhere(void);
 
 /* Stop this core, after another's panic; `frame` says where it was. */
 NORETURN void panic_stop_here(const struct trap_frame *frame);

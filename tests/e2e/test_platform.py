@@ -92,8 +92,8 @@ def test_machine_check_panics_with_banks_and_backtrace():
         time.sleep(0.5)
         # uncorrected, valid, address valid; broadcast to all
         m.monitor("mce -b 1 2 0xb600000000000011 5 0xabc000 0")
-        m.wait_for(r"machine check bank 2: status b600000000000011 \(uncorrected\) address abc000", 20)
         core = int(m.wait_for(r"PANIC on core (\d): machine check", 20).group(1))
+        m.wait_for(r"core 1 bank 2: status b600000000000011 \(uncorrected\) address abc000", 20)
         m.wait_for(r"^rip [0-9a-f]{16}  \w+\+0x[0-9a-f]+$", 20)
         m.wait_for(r"#0  \w+\+0x[0-9a-f]+", 20)
         m.wait_for(rf"core {1 - core} was at \w+\+0x", 20)
