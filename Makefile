@@ -298,7 +298,8 @@ nic_SRC    := tests/unit/fake_e1000.c tests/unit/fake_virtio.c $(DRIVERS_TEST_SR
 
 UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile
 mgmt_proto_SRC   := $(PROTO_SRC)
-mgmt_server_SRC  := $(MGMT_SRC) tests/unit/mgmt_client.c tests/fake_hv.c lib/err.c lib/fmt.c
+FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c lib/err.c lib/fmt.c
+mgmt_server_SRC  := $(MGMT_SRC) tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
 
 # Every test has its own object tree, so that flags may differ between tests.
@@ -374,7 +375,7 @@ mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
 	@tests/mgmt/creelctl.py $^
 
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) \
-	tests/fake_hv.c lib/err.c lib/fmt.c)
+	$(FAKE_HV_SRC))
 MGMT_CTL_OBJ  := $(patsubst %.c,$(BUILD)/mgmt/%.o,$(CREELCTL_SRC) $(CLIENT_SRC))
 
 $(BUILD)/mgmt/%.o: %.c

@@ -1,69 +1,15 @@
-#include "tests/fake_hv.h"
+/* Guests and snapshots that are only pretended: their list, their streams and their states. */
+#include "tests/fake_hv_internal.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#define TABLE_MAX   200000
-#define UPLOADS_MAX 16
-#define LOG_SIZE    (64 * 1024)
-
-struct script {
-	char *text;
-	size_t size;
-	unsigned users;
-};
-
-struct stream {
-	uint8_t *ring;       /* STREAM_CAPACITY bytes, NULL until there is one */
-	uint64_t begin, end; /* positions kept */
-	bool closed;
-	struct {
-		bool open;
-		uint64_t done;
-	} reader[STREAM_MAX_READERS];
-};
-
-struct thing { /* a guest or a snapshot */
-	bool snapshot;
-	struct guest_info info;
-	struct script *script;
-	size_t pc, progress;
-	char *args;
-	uint32_t args_size, argc, envc;
-	struct stream stream[STREAM_COUNT];
-	bool remove, paused_once;
-	enum guest_state before_pause;
-	unsigned news;
-	uint64_t forks;
-};
-
-struct image {
-	struct image_info info;
-	struct script *script;
-};
-
-struct upload {
-	uint64_t id, size, received;
-	char *data;
-};
-
-static struct thing *things[TABLE_MAX];
-static size_t thing_count;
-static struct image images[64];
-static size_t image_count;
-static struct upload uploads[UPLOADS_MAX];
-static uint64_t last_id = 100, guest_max;
+struct thing *fake_things[TABLE_MAX];
+size_t fake_thing_count;
+uint64_t fake_last_id = 100;
+static uint64_t guest_max;
 static size_t news_at;
 static unsigned news_waiting;
 static char error_text[GUEST_REASON_MAX];
-static char log_text[LOG_SIZE];
-static size_t log_size;
-static struct host_meter_value meters[METER_KINDS];
 
-__attribute__((format(printf, 2, 3))) static int fail(int err, const char *format, ...)
+__attribute__((format(printf, 2, 3))) int fake_fail(int err, const char *format, ...)
 {
 	va_list ap;
 
@@ -78,52 +24,46 @@ const char *guest_last_error(void)
 	return error_text;
 }
 
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* ---- things ---- */
 
-static struct thing *thing_find(uint64_t id, bool snapshot)
+struct thing *fake_find(uint64_t id, bool snapshot)
 {
-	size_t low = 0, high = thing_count;
+	size_t low = 0, high = fake_thing_count;
 
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
-		if (things[mid]->info.id < id)
+		if (fake_things[mid]->info.id < id)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return low < thing_count && things[low]->info.id == id && things[low]->snapshot == snapshot
-		       ? things[low]
+	return low < fake_thing_count && fake_things[low]->info.id == id &&
+			       fake_things[low]->snapshot == snapshot
+		       ? fake_things[low]
 		       : NULL;
 }
 
 static struct thing *guest_of(uint64_t id)
 {
-	struct thing *g = thing_find(id, false);
+	struct thing *g = fake_find(id, false);
 
 	if (!g)
-		fail(ERR_NOENT, "there is no guest %llu", (unsigned long long)id);
+		fake_fail(ERR_NOENT, "there is no guest %llu", (unsigned long long)id);
 	return g;
 }
 
 static struct thing *thing_named(const char *name, bool snapshot)
 {
-	for (size_t i = 0; name[0] && i < thing_count; i++) {
-		if (things[i]->snapshot == snapshot && !strcmp(things[i]->info.name, name))
-			return things[i];
+	for (size_t i = 0; name[0] && i < fake_thing_count; i++) {
+		if (fake_things[i]->snapshot == snapshot &&
+			!strcmp(fake_things[i]->info.name, name))
+			return fake_things[i];
 	}
 	return NULL;
 }
 
-static void script_drop(struct script *s)
+void fake_script_drop(struct script *s)
 {
 	if (--s->users == 0) {
 		free(s->text);
@@ -135,18 +75,19 @@ static void thing_free(struct thing *t)
 {
 	size_t i = 0;
 
-	while (things[i] != t)
+	while (fake_things[i] != t)
 		i++;
-	memmove(things + i, things + i + 1, (thing_count - i - 1) * sizeof(*things));
-	thing_count--;
-	script_drop(t->script);
+	memmove(fake_things + i, fake_things + i + 1,
+		(fake_thing_count - i - 1) * sizeof(*fake_things));
+	fake_thing_count--;
+	fake_script_drop(t->script);
 	for (int s = 0; s < STREAM_COUNT; s++)
 		free(t->stream[s].ring);
 	free(t->args);
 	free(t);
 }
 
-static void tell(struct thing *g, unsigned news)
+void fake_tell(struct thing *g, unsigned news)
 {
 	if (!g->news)
 		news_waiting++;
@@ -173,7 +114,7 @@ static void maybe_remove(struct thing *g)
 	thing_free(g);
 }
 
-static void stop(struct thing *g, enum guest_stop why, const char *reason)
+void fake_stop(struct thing *g, enum guest_stop why, const char *reason)
 {
 	g->info.state = GUEST_STOPPED;
 	g->info.stop = why;
@@ -181,7 +122,7 @@ static void stop(struct thing *g, enum guest_stop why, const char *reason)
 	snprintf(g->info.reason, sizeof(g->info.reason), "%s", reason);
 	for (int s = 0; s < STREAM_COUNT; s++)
 		g->stream[s].closed = true;
-	tell(g, NEWS_STATE | NEWS_OUTPUT);
+	fake_tell(g, NEWS_STATE | NEWS_OUTPUT);
 	maybe_remove(g);
 }
 
@@ -207,13 +148,13 @@ static size_t stream_write(struct stream *s, const uint8_t *data, size_t size, b
 	return n;
 }
 
-static size_t guest_write(struct thing *g, enum guest_stream stream, const void *data, size_t size)
+size_t fake_write(struct thing *g, enum guest_stream stream, const void *data, size_t size)
 {
 	size_t n = stream_write(&g->stream[stream], data, size, true);
 
 	g->info.output_bytes[stream] += n;
 	if (n)
-		tell(g, NEWS_OUTPUT);
+		fake_tell(g, NEWS_OUTPUT);
 	return n;
 }
 
@@ -224,7 +165,7 @@ int64_t guest_input(uint64_t id, const uint8_t *data, size_t size)
 	if (!g)
 		return ERR_NOENT;
 	if (g->stream[STREAM_IN].closed)
-		return fail(ERR_CLOSED, "its input has ended");
+		return fake_fail(ERR_CLOSED, "its input has ended");
 	size_t n = stream_write(&g->stream[STREAM_IN], data, size, false);
 
 	if (n && g->info.state == GUEST_WAITING)
@@ -258,7 +199,7 @@ int guest_reader_open(uint64_t id, enum guest_stream stream, uint64_t *position)
 			return i;
 		}
 	}
-	return fail(ERR_LIMIT, "all readers are taken");
+	return fake_fail(ERR_LIMIT, "all readers are taken");
 }
 
 void guest_reader_close(uint64_t id, enum guest_stream stream, int slot)
@@ -302,127 +243,6 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
 	return (int64_t)n;
 }
 
-/* ---- images ---- */
-
-static struct upload *upload_find(uint64_t id)
-{
-	for (int i = 0; i < UPLOADS_MAX; i++) {
-		if (uploads[i].id == id)
-			return &uploads[i];
-	}
-	return NULL;
-}
-
-int image_begin(uint64_t size, uint64_t *id)
-{
-	struct upload *u = upload_find(0);
-
-	if (!size || size > 64 * MIB)
-		return fail(ERR_TOOBIG, "an image has 1 to %llu bytes, not %llu", 64 * MIB,
-			(unsigned long long)size);
-	if (!u)
-		return fail(ERR_LIMIT, "%d uploads are going on", UPLOADS_MAX);
-	*u = (struct upload){.id = ++last_id, .size = size, .data = malloc(size + 1)};
-	*id = u->id;
-	return OK;
-}
-
-int image_append(uint64_t id, const uint8_t *data, size_t size)
-{
-	struct upload *u = upload_find(id);
-
-	if (!u || size > u->size - u->received)
-		return fail(ERR_INVALID, "no such upload, or too much");
-	memcpy(u->data + u->received, data, size);
-	u->received += size;
-	return OK;
-}
-
-static struct image *image_named(const char *name)
-{
-	for (size_t i = 0; i < image_count; i++) {
-		if (!strcmp(images[i].info.name, name))
-			return &images[i];
-	}
-	return NULL;
-}
-
-static void image_drop(struct image *i)
-{
-	script_drop(i->script);
-	memmove(i, i + 1, (size_t)(images + image_count - i - 1) * sizeof(*i));
-	image_count--;
-}
-
-int image_commit(uint64_t id, const char *name, uint64_t *image)
-{
-	struct upload *u = upload_find(id);
-
-	if (!u || u->received != u->size)
-		return fail(ERR_INVALID, "the upload is not complete");
-	if (memchr(u->data, 0, u->size))
-		return fail(ERR_INVALID, "the image is no ELF file for x86-64");
-	if (image_named(name))
-		image_drop(image_named(name));
-	struct image *i = &images[image_count++];
-
-	u->data[u->size] = 0;
-	*i = (struct image){.script = malloc(sizeof(struct script))};
-	*i->script = (struct script){.text = u->data, .size = u->size, .users = 1};
-	i->info = (struct image_info){.id = id,
-		.size = u->size,
-		.memory = 16 * MIB,
-		.pages = 12,
-		.created_ns = now_ns(CLOCK_REALTIME)};
-	snprintf(i->info.name, sizeof(i->info.name), "%s", name);
-	*image = id;
-	*u = (struct upload){0};
-	return OK;
-}
-
-void image_abort(uint64_t id)
-{
-	struct upload *u = upload_find(id);
-
-	free(u->data);
-	*u = (struct upload){0};
-}
-
-int image_find(const char *name, uint64_t *id)
-{
-	struct image *i = image_named(name);
-
-	if (!i)
-		return fail(ERR_NOENT, "there is no image %s", name);
-	*id = i->info.id;
-	return OK;
-}
-
-int image_next(uint64_t after, struct image_info *info)
-{
-	struct image *best = NULL;
-
-	for (size_t i = 0; i < image_count; i++) {
-		if (images[i].info.id > after && (!best || images[i].info.id < best->info.id))
-			best = &images[i];
-	}
-	if (!best)
-		return ERR_NOENT;
-	*info = best->info;
-	return OK;
-}
-
-int image_remove(uint64_t id)
-{
-	for (size_t i = 0; i < image_count; i++) {
-		if (images[i].info.id == id) {
-			image_drop(&images[i]);
-			return OK;
-		}
-	}
-	return fail(ERR_NOENT, "there is no image %llu", (unsigned long long)id);
-}
-
 /* ---- making guests ---- */
 
 static int thing_add(struct thing **out, const char *name, bool snapshot, uint64_t *id)
@@ -430,16 +250,16 @@ static int thing_add(struct thing **out, const char *name, bool snapshot, uint64
 	struct thing *t;
 
 	if (thing_named(name, snapshot))
-		return fail(ERR_EXIST, "the name %s is taken by %llu", name,
+		return fake_fail(ERR_EXIST, "the name %s is taken by %llu", name,
 			(unsigned long long)thing_named(name, snapshot)->info.id);
-	if (thing_count == TABLE_MAX || (guest_max && thing_count >= guest_max))
-		return fail(ERR_NOMEM, "the host is at its reserve of memory");
+	if (fake_thing_count == TABLE_MAX || (guest_max && fake_thing_count >= guest_max))
+		return fake_fail(ERR_NOMEM, "the host is at its reserve of memory");
 	t = calloc(1, sizeof(*t));
 	t->snapshot = snapshot;
-	t->info.id = *id = ++last_id;
-	t->info.created_ns = now_ns(CLOCK_REALTIME);
+	t->info.id = *id = ++fake_last_id;
+	t->info.created_ns = fake_now_ns(CLOCK_REALTIME);
 	snprintf(t->info.name, sizeof(t->info.name), "%s", name);
-	things[thing_count++] = t;
+	fake_things[fake_thing_count++] = t;
 	*out = t;
 	return OK;
 }
@@ -470,23 +290,23 @@ int guest_run(uint64_t image, const struct guest_options *o, uint64_t *id)
 	struct thing *g;
 	size_t i = 0;
 
-	while (i < image_count && images[i].info.id != image)
+	while (i < fake_image_count && fake_images[i].info.id != image)
 		i++;
-	if (i == image_count)
-		return fail(ERR_NOENT, "there is no image %llu", (unsigned long long)image);
+	if (i == fake_image_count)
+		return fake_fail(ERR_NOENT, "there is no image %llu", (unsigned long long)image);
 	int err = thing_add(&g, o->name, false, id);
 
 	if (err < 0)
 		return err;
-	g->script = images[i].script;
+	g->script = fake_images[i].script;
 	g->script->users++;
 	g->info.image = image;
 	g->info.lineage = *id;
-	g->info.memory = o->memory ? o->memory : images[i].info.memory;
+	g->info.memory = o->memory ? o->memory : fake_images[i].info.memory;
 	g->info.max_pages = o->max_pages ? o->max_pages : g->info.memory / PAGE_SIZE + 64;
 	set_args(g, o->args, o->args_size, o->argc, o->envc);
 	start(g, o);
-	meters[METER_RUN].count++;
+	fake_meters[METER_RUN].count++;
 	return OK;
 }
 
@@ -505,14 +325,14 @@ static void copy_program(struct thing *to, const struct thing *from)
 
 int guest_fork(uint64_t source, const struct guest_options *o, uint64_t *id)
 {
-	struct thing *from = thing_find(source, true), *g;
+	struct thing *from = fake_find(source, true), *g;
 
 	if (!from)
 		from = guest_of(source);
 	if (!from)
 		return ERR_NOENT;
 	if (from->info.state == GUEST_STOPPED)
-		return fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)source);
+		return fake_fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)source);
 	int err = thing_add(&g, o->name, false, id);
 
 	if (err < 0)
@@ -526,7 +346,7 @@ int guest_fork(uint64_t source, const struct guest_options *o, uint64_t *id)
 	else
 		set_args(g, from->args, from->args_size, from->argc, from->envc);
 	start(g, o);
-	meters[METER_FORK].count++;
+	fake_meters[METER_FORK].count++;
 	return OK;
 }
 
@@ -537,7 +357,7 @@ int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot)
 	if (!g)
 		return ERR_NOENT;
 	if (g->info.state == GUEST_STOPPED)
-		return fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
+		return fake_fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
 	int err = thing_add(&s, name, true, snapshot);
 
 	if (err < 0)
@@ -546,21 +366,21 @@ int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot)
 	s->info.parent = id;
 	s->info.private_pages = 3;
 	set_args(s, g->args, g->args_size, g->argc, g->envc);
-	meters[METER_SNAPSHOT].count++;
+	fake_meters[METER_SNAPSHOT].count++;
 	return OK;
 }
 
 int guest_rollback(uint64_t id, uint64_t snapshot)
 {
-	struct thing *g = guest_of(id), *s = thing_find(snapshot, true);
+	struct thing *g = guest_of(id), *s = fake_find(snapshot, true);
 
 	if (!g || !s)
 		return ERR_NOENT;
 	if (g->info.lineage != s->info.lineage)
-		return fail(ERR_PERM, "snapshot %llu is of another lineage",
+		return fake_fail(ERR_PERM, "snapshot %llu is of another lineage",
 			(unsigned long long)snapshot);
 	if (g->info.state == GUEST_STOPPED)
-		return fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
+		return fake_fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
 	g->pc = s->pc;
 	g->progress = s->progress;
 	g->info.generation++;
@@ -571,13 +391,13 @@ int guest_rollback(uint64_t id, uint64_t snapshot)
 
 /* ---- states ---- */
 
-static int pause_for(struct thing *g, enum guest_stop why, const char *reason)
+int fake_pause(struct thing *g, enum guest_stop why, const char *reason)
 {
 	g->before_pause = g->info.state;
 	g->info.state = GUEST_PAUSED;
 	g->info.stop = why;
 	snprintf(g->info.reason, sizeof(g->info.reason), "%s", reason);
-	tell(g, NEWS_STATE);
+	fake_tell(g, NEWS_STATE);
 	return OK;
 }
 
@@ -588,9 +408,9 @@ int guest_pause(uint64_t id)
 	if (!g)
 		return ERR_NOENT;
 	if (g->info.state == GUEST_STOPPED || g->info.state == GUEST_PAUSED)
-		return fail(ERR_BUSY, "guest %llu %s", (unsigned long long)id,
+		return fake_fail(ERR_BUSY, "guest %llu %s", (unsigned long long)id,
 			g->info.state == GUEST_STOPPED ? "has stopped" : "is paused already");
-	return pause_for(g, STOP_CLIENT, "paused by a client");
+	return fake_pause(g, STOP_CLIENT, "paused by a client");
 }
 
 int guest_resume(uint64_t id)
@@ -600,11 +420,11 @@ int guest_resume(uint64_t id)
 	if (!g)
 		return ERR_NOENT;
 	if (g->info.state != GUEST_PAUSED)
-		return fail(ERR_BUSY, "guest %llu is not paused", (unsigned long long)id);
+		return fake_fail(ERR_BUSY, "guest %llu is not paused", (unsigned long long)id);
 	g->info.state = g->before_pause;
 	g->info.stop = STOP_NONE;
 	g->info.reason[0] = 0;
-	tell(g, NEWS_STATE);
+	fake_tell(g, NEWS_STATE);
 	return OK;
 }
 
@@ -615,8 +435,9 @@ int guest_kill(uint64_t id)
 	if (!g)
 		return ERR_NOENT;
 	if (g->info.state == GUEST_STOPPED)
-		return fail(ERR_BUSY, "guest %llu has stopped already", (unsigned long long)id);
-	stop(g, STOP_KILLED, "killed by a client");
+		return fake_fail(
+			ERR_BUSY, "guest %llu has stopped already", (unsigned long long)id);
+	fake_stop(g, STOP_KILLED, "killed by a client");
 	return OK;
 }
 
@@ -627,7 +448,7 @@ int guest_remove(uint64_t id)
 	if (!g)
 		return ERR_NOENT;
 	if (g->info.state != GUEST_STOPPED)
-		return fail(ERR_BUSY, "guest %llu has not stopped: kill it first",
+		return fake_fail(ERR_BUSY, "guest %llu has not stopped: kill it first",
 			(unsigned long long)id);
 	if (g->news)
 		news_waiting--;
@@ -637,7 +458,7 @@ int guest_remove(uint64_t id)
 
 int snapshot_remove(uint64_t id)
 {
-	struct thing *s = thing_find(id, true);
+	struct thing *s = fake_find(id, true);
 
 	if (!s)
 		return ERR_NOENT;
@@ -653,7 +474,8 @@ int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t w
 	if (!g)
 		return ERR_NOENT;
 	if (weight > GUEST_WEIGHT_MAX)
-		return fail(ERR_RANGE, "a weight is 1 to %d, not %u", GUEST_WEIGHT_MAX, weight);
+		return fake_fail(
+			ERR_RANGE, "a weight is 1 to %d, not %u", GUEST_WEIGHT_MAX, weight);
 	if (max_pages)
 		g->info.max_pages = max_pages;
 	if (weight)
@@ -663,21 +485,21 @@ int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t w
 
 /* ---- looking ---- */
 
-static struct thing *next_thing(uint64_t after, bool snapshot)
+struct thing *fake_next(uint64_t after, bool snapshot)
 {
-	size_t low = 0, high = thing_count;
+	size_t low = 0, high = fake_thing_count;
 
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
-		if (things[mid]->info.id <= after)
+		if (fake_things[mid]->info.id <= after)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	while (low < thing_count && things[low]->snapshot != snapshot)
+	while (low < fake_thing_count && fake_things[low]->snapshot != snapshot)
 		low++;
-	return low < thing_count ? things[low] : NULL;
+	return low < fake_thing_count ? fake_things[low] : NULL;
 }
 
 static int give_guest(const struct thing *g, struct guest_info *info)
@@ -712,17 +534,17 @@ int guest_get(uint64_t id, struct guest_info *info)
 
 int guest_next(uint64_t after, struct guest_info *info)
 {
-	return give_guest(next_thing(after, false), info);
+	return give_guest(fake_next(after, false), info);
 }
 
 int snapshot_get(uint64_t id, struct snapshot_info *info)
 {
-	return give_snapshot(thing_find(id, true), info);
+	return give_snapshot(fake_find(id, true), info);
 }
 
 int snapshot_next(uint64_t after, struct snapshot_info *info)
 {
-	return give_snapshot(next_thing(after, true), info);
+	return give_snapshot(fake_next(after, true), info);
 }
 
 static int give_id(const struct thing *t, uint64_t *id)
@@ -748,223 +570,13 @@ bool guest_news(uint64_t *id, unsigned *news)
 	if (!news_waiting)
 		return false;
 	do
-		news_at = news_at + 1 < thing_count ? news_at + 1 : 0;
-	while (!things[news_at]->news);
-	*id = things[news_at]->info.id;
-	*news = things[news_at]->news;
-	things[news_at]->news = 0;
+		news_at = news_at + 1 < fake_thing_count ? news_at + 1 : 0;
+	while (!fake_things[news_at]->news);
+	*id = fake_things[news_at]->info.id;
+	*news = fake_things[news_at]->news;
+	fake_things[news_at]->news = 0;
 	news_waiting--;
 	return true;
-}
-
-/* ---- scripts ---- */
-
-static void print_strings(struct thing *g, uint32_t first, uint32_t count)
-{
-	const char *s = g->args;
-
-	for (uint32_t i = 0; i < first + count; i++, s += strlen(s) + 1) {
-		if (i >= first) {
-			guest_write(g, STREAM_OUT, s, strlen(s));
-			guest_write(g, STREAM_OUT, "\n", 1);
-		}
-	}
-}
-
-/* True: the line is done with. */
-static bool cat(struct thing *g)
-{
-	struct stream *in = &g->stream[STREAM_IN];
-
-	while (in->begin < in->end) {
-		uint8_t c = in->ring[in->begin % STREAM_CAPACITY];
-
-		if (!guest_write(g, STREAM_OUT, &c, 1))
-			return false;
-		in->begin++;
-		g->info.output_bytes[STREAM_IN]++;
-		if (in->end - in->begin == STREAM_CAPACITY / 2)
-			tell(g, NEWS_INPUT);
-	}
-	tell(g, NEWS_INPUT);
-	if (!in->closed)
-		g->info.state = GUEST_WAITING;
-	return in->closed;
-}
-
-static bool flood(struct thing *g, size_t total)
-{
-	while (g->progress < total) {
-		uint8_t c = (uint8_t)('a' + g->progress % 26);
-
-		if (!guest_write(g, STREAM_OUT, &c, 1))
-			return false;
-		g->progress++;
-	}
-	g->progress = 0;
-	return true;
-}
-
-static bool command(struct thing *g, char *line)
-{
-	char *text = strchr(line, ' ');
-
-	if (text)
-		*text++ = 0;
-	else
-		text = line + strlen(line);
-	if (!strcmp(line, "echo") || !strcmp(line, "err")) {
-		enum guest_stream to = line[1] == 'c' ? STREAM_OUT : STREAM_ERR;
-
-		guest_write(g, to, text, strlen(text));
-		guest_write(g, to, "\n", 1);
-	} else if (!strcmp(line, "args")) {
-		print_strings(g, 0, g->argc);
-	} else if (!strcmp(line, "env")) {
-		print_strings(g, g->argc, g->envc);
-	} else if (!strcmp(line, "cat")) {
-		return cat(g);
-	} else if (!strcmp(line, "flood")) {
-		return flood(g, strtoul(text, NULL, 10));
-	} else if (!strcmp(line, "sleep")) {
-		if (++g->progress < strtoul(text, NULL, 10))
-			return false;
-		g->progress = 0;
-	} else if (!strcmp(line, "spin")) {
-		return false;
-	} else if (!strcmp(line, "wait")) {
-		g->info.state = GUEST_WAITING;
-		return false;
-	} else if (!strcmp(line, "paused")) {
-		pause_for(g, STOP_MEMORY_LIMIT, "its budget of 64 pages has no page left");
-	} else if (!strcmp(line, "exit")) {
-		g->info.exit_status = (int32_t)strtol(text, NULL, 10);
-		stop(g, STOP_EXIT, "exited");
-	} else if (!strcmp(line, "crash")) {
-		stop(g, STOP_CRASHED, text);
-	}
-	return true;
-}
-
-/* The guest may be gone afterwards. */
-static bool guest_tick(struct thing *g)
-{
-	const char *line = g->script->text + g->pc;
-	size_t n = strcspn(line, "\n");
-	char copy[256];
-	size_t pc = g->pc + n + (line[n] ? 1 : 0);
-	uint64_t id = g->info.id;
-
-	g->info.cpu_ns += 1000;
-	g->info.exits++;
-	if (!*line) {
-		stop(g, STOP_EXIT, "exited");
-		return true;
-	}
-	snprintf(copy, sizeof(copy), "%.*s", (int)n, line);
-	bool done = command(g, copy);
-
-	if (done && thing_find(id, false))
-		g->pc = pc;
-	return done;
-}
-
-bool fake_tick(void)
-{
-	bool busy = false;
-	uint64_t id = 0;
-	struct thing *g;
-
-	while ((g = next_thing(id, false)) != NULL) {
-		id = g->info.id;
-		if (g->info.state == GUEST_RUNNABLE)
-			busy |= guest_tick(g);
-	}
-	return busy;
-}
-
-/* ---- the host ---- */
-
-void host_info(struct host_info *h)
-{
-	*h = (struct host_info){
-		.version = "fake",
-		.backend = "none",
-		.cpu = "Pretended CPU",
-		.boot_id = {0x1122334455667788u, 0x99aabbccddeeff00u},
-		.cores = 2,
-		.address = 0x7f000001,
-		.mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56},
-		.tsc_khz = 2000000,
-		.uptime_ns = now_ns(CLOCK_MONOTONIC),
-		.wall_ns = now_ns(CLOCK_REALTIME),
-		.frames_total = 524288,
-		.frames_free = 500000,
-		.frames_reserve = 1024,
-		.frames_data = 20000,
-		.frames_host = 4288,
-		.images = image_count,
-	};
-	for (size_t i = 0; i < thing_count; i++) {
-		uint64_t *by_state[] = {&h->guests, &h->guests_runnable, &h->guests_waiting,
-			&h->guests_paused, &h->guests_stopped};
-
-		if (things[i]->snapshot) {
-			h->snapshots++;
-			continue;
-		}
-		h->guests++;
-		++*by_state[things[i]->info.state];
-	}
-}
-
-void host_meter(enum host_meter kind, struct host_meter_value *value)
-{
-	*value = meters[kind];
-}
-
-void host_meter_reset(void)
-{
-	memset(meters, 0, sizeof(meters));
-}
-
-const char *host_meter_name(enum host_meter kind)
-{
-	static char name[32];
-
-	snprintf(name, sizeof(name), "meter_%d", kind);
-	return kind == METER_FORK ? "fork" : name;
-}
-
-void fake_log(const char *line)
-{
-	log_size += (size_t)snprintf(log_text + log_size, LOG_SIZE - log_size, "%s\n", line);
-}
-
-size_t host_log(uint64_t *seq, char *buf, size_t size)
-{
-	size_t n = 0;
-
-	while (*seq < log_size) {
-		size_t line = (size_t)(strchr(log_text + *seq, '\n') - (log_text + *seq)) + 1;
-
-		if (line > size - n)
-			break;
-		memcpy(buf + n, log_text + *seq, line);
-		n += line;
-		*seq += line;
-	}
-	return n;
-}
-
-void host_random(void *buf, size_t size)
-{
-	memset(buf, 0x5a, size);
-}
-
-uint64_t host_now_us(void)
-{
-	return now_ns(CLOCK_MONOTONIC) / 1000;
 }
 
 /* ---- for tests ---- */
@@ -972,15 +584,15 @@ uint64_t host_now_us(void)
 void fake_count(struct fake_counts *c)
 {
 	*c = (struct fake_counts){0};
-	for (size_t i = 0; i < thing_count; i++) {
-		++*(things[i]->snapshot ? &c->snapshots : &c->guests);
+	for (size_t i = 0; i < fake_thing_count; i++) {
+		++*(fake_things[i]->snapshot ? &c->snapshots : &c->guests);
 		for (int s = 0; s < STREAM_COUNT; s++) {
 			for (int r = 0; r < STREAM_MAX_READERS; r++)
-				c->readers += things[i]->stream[s].reader[r].open;
+				c->readers += fake_things[i]->stream[s].reader[r].open;
 		}
 	}
 	for (int i = 0; i < UPLOADS_MAX; i++)
-		c->uploads += uploads[i].id != 0;
+		c->uploads += fake_uploads[i].id != 0;
 }
 
 void fake_guest_limit(uint64_t guests)
@@ -990,17 +602,17 @@ void fake_guest_limit(uint64_t guests)
 
 void fake_reset(void)
 {
-	while (thing_count)
-		thing_free(things[thing_count - 1]);
-	while (image_count)
-		image_drop(&images[0]);
+	while (fake_thing_count)
+		thing_free(fake_things[fake_thing_count - 1]);
+	while (fake_image_count)
+		fake_image_drop(&fake_images[0]);
 	for (int i = 0; i < UPLOADS_MAX; i++) {
-		free(uploads[i].data);
-		uploads[i] = (struct upload){0};
+		free(fake_uploads[i].data);
+		fake_uploads[i] = (struct upload){0};
 	}
 	news_waiting = 0;
 	news_at = 0;
 	guest_max = 0;
-	log_size = 0;
-	memset(meters, 0, sizeof(meters));
+	fake_log_size = 0;
+	memset(fake_meters, 0, sizeof(fake_meters));
 }
