@@ -246,10 +246,13 @@ void tcp_output(struct tcp_conn *c)
 void tcp_retransmit_first(struct tcp_conn *c)
 {
 	uint32_t next = c->snd_nxt;
-	uint32_t len = MIN(c->tx.len, c->mss);
+	uint32_t flight = tcp_in_flight(c);
+	uint32_t sent = MIN(c->tx.len, flight);
+	uint32_t len = MIN(sent, c->mss);
 
+	/* Nothing that was not sent before: the window may have closed since. */
 	c->snd_nxt = c->snd_una;
-	send_data(c, len, c->fin_queued && len == c->tx.len);
+	send_data(c, len, len < flight && len == c->tx.len);
 	c->snd_nxt = seq_max(c->snd_nxt, next);
 	tcp_arm_retransmit(c);
 }

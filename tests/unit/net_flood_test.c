@@ -398,6 +398,40 @@ TEST(what_lies_beyond_the_window_is_cut_off)
 	bench_end(b);
 }
 
+TEST(data_just_beyond_the_window_is_not_acceptable)
+{
+	struct bench *b = bench_new(NULL);
+	uint32_t window = ring_capacity(&b->stack.tcp.conn[0].rx);
+
+	bench_open(b);
+	bench_send_at(b, TCP_ACK, b->seq + window, b->ack, 10);
+	CHECK_EQ(net_stats(&b->stack)->rx_drop_tcp_window, 1);
+	bench_send_at(b, TCP_ACK, b->seq + window - 1, b->ack, 10);
+	CHECK_EQ(net_stats(&b->stack)->rx_drop_tcp_window, 1);
+	CHECK_EQ(net_stats(&b->stack)->tcp_out_of_order, 1);
+	bench_end(b);
+}
+
+/* What the pool can't take now is not acknowledged, and the peer hears at once how far it came. */
+TEST(short_pool_takes_a_part)
+{
+	struct bench *b = bench_new(&(struct net_config){
+		.max_connections = 1,
+		.pool_per_conn = 4 * CHUNK_SIZE, /* of which 2 are the reserve */
+	});
+	struct tcp_segment seg;
+
+	bench_open(b);
+	for (uint32_t i = 0; i < 3; i++)
+		bench_send_at(b, TCP_ACK, b->seq + 1400 * i, b->ack, 1400);
+	CHECK_EQ(tcp_readable(b->conn), 2 * CHUNK_SIZE);
+	CHECK_EQ(net_stats(&b->stack)->tcp_pool_short, 1);
+	CHECK_EQ(b->sent_count, 2);
+	CHECK(bench_last(b, &seg));
+	CHECK_EQ(seg.ack, b->seq + 2 * CHUNK_SIZE);
+	bench_end(b);
+}
+
 TEST(acknowledgements_are_delayed_but_not_long)
 {
 	struct bench *b = bench_new(NULL);
