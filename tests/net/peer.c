@@ -7,7 +7,8 @@
  * echo (port 7), a sink (9) that answers what it read with its length and hash, and a source (19)
  * that sends as many bytes of a known sequence as the first line asks for. Port 4000 never reads.
  * A line "connect ADDRESS PORT" on the standard input opens a connection to there, sends a greeting
- * and waits for the end. SIGTERM prints the counters and ends it.
+ * and waits for the end. "settle" is answered "settled" once all connections have ended or are in
+ * TIME-WAIT, or "unsettled" if that takes too long. SIGTERM prints the counters and ends it.
  */
 #define _GNU_SOURCE /* ppoll */
 
@@ -31,6 +32,7 @@
 
 #define CONNECTIONS 4096
 #define LATE_FRAMES 64
+#define SETTLE_US   60000000u
 
 struct odds {
 	unsigned int loss, dup, corrupt, reorder;
@@ -55,6 +57,7 @@ struct peer {
 	uint64_t random_state;
 	struct late late[LATE_FRAMES]; /* reordered frames that wait for others to pass */
 	struct net_stack stack;
+	uint64_t settle_until; /* 0 when nobody waits for it */
 };
 
 static volatile sig_atomic_t stopped;
@@ -363,6 +366,27 @@ static void read_command(struct peer *p)
 	line[n] = 0;
 	if (sscanf(line, "connect %u.%u.%u.%u %u", &a, &b, &c, &d, &port) == 5)
 		tcp_connect(&p->stack, NET_IPV4(a, b, c, d), (uint16_t)port, &caller_ops, NULL);
+	else if (strcmp(line, "settle\n") == 0)
+		p->settle_until = now_us() + SETTLE_US;
+}
+
+static uint32_t in_use(const struct net_stack *s)
+{
+	uint32_t n = s->config.max_connections;
+
+	for (const struct list *l = s->tcp.free.next; l != &s->tcp.free; l = l->next)
+		n--;
+	return n;
+}
+
+static void answer_settle(struct peer *p)
+{
+	bool settled = in_use(&p->stack) == p->stack.tcp.time_waits;
+
+	if (p->settle_until == 0 || (!settled && now_us() < p->settle_until))
+		return;
+	p->settle_until = 0;
+	puts(settled ? "settled" : "unsettled");
 }
 
 static void read_frames(struct peer *p)
@@ -383,6 +407,7 @@ static void loop(struct peer *p)
 		struct timespec wait;
 
 		net_poll(&p->stack, now);
+		answer_settle(p);
 		next = MIN(late, net_next_timer(&p->stack));
 		next = next > now ? MIN(next - now, (uint64_t)1000000) : 0;
 		wait = (struct timespec){.tv_sec = (time_t)(next / 1000000),
@@ -406,11 +431,7 @@ static void stop(int signal)
 static void report(const struct net_stack *s)
 {
 	const struct net_stats *t = net_stats(s);
-	uint32_t in_use = 0;
 
-	for (const struct list *l = s->tcp.free.next; l != &s->tcp.free; l = l->next)
-		in_use++;
-	in_use = s->config.max_connections - in_use;
 #define SHOW(field) printf("%s %llu\n", #field, (unsigned long long)t->field)
 	SHOW(rx_frames);
 	SHOW(tx_frames);
@@ -434,7 +455,7 @@ static void report(const struct net_stack *s)
 	SHOW(icmp_echoes);
 	SHOW(icmp_unreachables);
 	printf("time_waits %u\n", s->tcp.time_waits);
-	printf("in_use %u\n", in_use);
+	printf("in_use %u\n", in_use(s));
 	printf("chunks_in_use %u\n", s->tcp.pool.total - s->tcp.pool.free);
 }
 
