@@ -84,15 +84,17 @@ int guest_reader_open(uint64_t id, enum guest_stream stream, uint64_t *position)
 	if (!g)
 		return ERR_NOENT;
 	spin_lock(&g->lock);
-	int slot = make_stream(g, stream);
+	int err = make_stream(g, stream);
+	int slot = err ? err : stream_reader_open(g->stream[stream], position);
 
-	if (!slot)
-		slot = stream_reader_open(g->stream[stream], position);
 	spin_unlock(&g->lock);
 	unpin(g);
-	if (slot == ERR_LIMIT)
-		guest_fail(boot_core(), slot, "guest %lu has %d readers, and no more are allowed", id,
-			STREAM_MAX_READERS);
+	if (err)
+		guest_fail(boot_core(), err, "guest %lu cannot have a page for its output: %s", id,
+			err_str(err));
+	else if (slot < 0)
+		guest_fail(boot_core(), slot, "guest %lu has %d readers, and no more are allowed",
+			id, STREAM_MAX_READERS);
 	return slot;
 }
 
