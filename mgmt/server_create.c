@@ -93,7 +93,7 @@ static void create_attached(
 	if (err == OK && !paused)
 		err = guest_resume(result.id);
 	if (err < 0) {
-		request_error(c, number, err);
+		stream_error(c, number, err);
 		request_free(r);
 		guest_kill(result.id);
 		guest_remove(result.id);

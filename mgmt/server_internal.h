@@ -192,6 +192,8 @@ void wait_start(struct conn *c, uint64_t number, const struct proto_get *m);
  */
 int stream_open(
 	struct request *r, uint64_t guest, uint8_t flags, uint32_t credit, const uint64_t from[2]);
+/* Tells the client why stream_open() failed. */
+void stream_error(struct conn *c, uint64_t number, int err);
 bool request_is_stream(const struct request *r);
 void stream_input(struct request *r, const struct proto_data *m);
 uint32_t *stream_credit(struct request *r, uint8_t stream);

@@ -60,7 +60,7 @@ int stream_open(
 		t->input = true;
 		t->owed = SERVER_INPUT_CREDIT;
 		if (!t->block)
-			err = ERR_LIMIT;
+			err = ERR_AGAIN;
 	}
 	if (t->follow && !(flags & PROTO_ATTACH_HOLD)) {
 		uint64_t oldest;
@@ -74,6 +74,16 @@ int stream_open(
 	r->step = stream_step;
 	request_watch(r, guest);
 	return err;
+}
+
+void stream_error(struct conn *c, uint64_t number, int err)
+{
+	if (err == ERR_AGAIN)
+		conn_error(c, number, PROTO_E_RETRY,
+			"the host holds input for %u requests, all that it can",
+			c->server->config.inputs);
+	else
+		request_error(c, number, err);
 }
 
 /* ---- output ---- */
@@ -305,15 +315,8 @@ void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m)
 	}
 	if (err == OK)
 		err = stream_open(r, result.id, m->flags, m->credit, from);
-	if (err == ERR_LIMIT) {
-		conn_error(c, number, PROTO_E_LIMIT,
-			"guest %llu has no room for another attached client",
-			(unsigned long long)result.id);
-		request_free(r);
-		return;
-	}
 	if (err < 0) {
-		request_error(c, number, err);
+		stream_error(c, number, err);
 		request_free(r);
 		return;
 	}

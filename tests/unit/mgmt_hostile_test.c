@@ -415,7 +415,7 @@ TEST(readers_and_inputs_run_out)
 	fake_count(&before);
 	client_send(&c, PROTO_RUN, 50, &run);
 	settle();
-	client_expect_error(&c, 50, PROTO_E_LIMIT);
+	client_expect_error(&c, 50, PROTO_E_RETRY);
 	fake_count(&after);
 	CHECK_EQ(before.guests, after.guests);
 	client_end(&c);

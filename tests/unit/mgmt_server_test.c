@@ -212,6 +212,50 @@ TEST(input_ends_when_the_client_that_gave_it_is_gone)
 	world_end();
 }
 
+TEST(input_that_waits_for_room_ends_with_its_client)
+{
+	static const uint8_t zeros[SERVER_INPUT_CREDIT];
+	struct proto_act resume = {.ref = {.name = "it"}};
+	struct proto_create run = create_of("cat");
+	struct proto_get get = {.ref = resume.ref};
+	struct client c;
+	struct answer a;
+	uint64_t sent = 0;
+
+	world_begin(NULL);
+	client_open(&c);
+	put_script(&c, 1, "cat", "cat\nexit 8\n");
+	snprintf(run.name, sizeof(run.name), "it");
+	run.attach = PROTO_ATTACH_IN;
+	run.flags = PROTO_CREATE_INPUT | PROTO_CREATE_PAUSED;
+	client_send(&c, PROTO_RUN, 2, &run);
+	settle();
+	memset(&g, 0, sizeof(g));
+	for (gather(&c, 2, &g); g.input_credit; gather(&c, 2, &g)) {
+		struct proto_data data = {.position = sent, .bytes = {zeros, g.input_credit}};
+
+		client_send(&c, PROTO_DATA, 2, &data);
+		sent += g.input_credit;
+		g.input_credit = 0;
+		settle();
+	}
+	/* the guest's stream is full, and a block of ours behind it */
+	CHECK_EQ(sent, STREAM_CAPACITY + SERVER_INPUT_CREDIT);
+	const struct proto_data end = {.position = sent, .end = 1};
+
+	client_send(&c, PROTO_DATA, 2, &end);
+	settle();
+	client_end(&c);
+	client_open(&c);
+	client_do(&c, PROTO_RESUME, 1, &resume);
+	client_send(&c, PROTO_GET, 2, &get);
+	settle();
+	client_expect(&c, PROTO_GUEST, 2, &a);
+	CHECK_EQ(a.m.guest.exit_status, 8);
+	client_end(&c);
+	world_end();
+}
+
 TEST(remove_when_stopped_waits_until_all_is_told)
 {
 	struct proto_create run = create_of("prog");
