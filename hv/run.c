@@ -94,7 +94,9 @@ static void idle(struct core *core, uint64_t wake_at)
 {
 	if (reap(core, REAP_STEPS_IDLE) || zero(core))
 		return;
-	frame_core_drain(&hv.pool, core->id);
+	/* What is at hand for the next fork stays, unless others may need it sooner. */
+	if (frame_pool_free(&hv.pool) < 2 * hv.pool.reserve)
+		frame_core_drain(&hv.pool, core->id);
 	tlb_idle_enter(core->tlb);
 	platform_timer(wake_at == UINT64_MAX ? 0 : wake_at);
 	if (sched_sleep(core)) {
