@@ -56,7 +56,7 @@ void arp_input(struct net_stack *s, struct span in);
 /* Sends the IPv4 packet to the neighbour `next_hop`, perhaps later. */
 void arp_output(struct net_stack *s, struct pkt *p, uint32_t next_hop);
 
-/* A gratuitous request, so that neighbours learn our address (RFC 5227, "Announcing an Address"). */
+/* A gratuitous request, so neighbours learn our address (RFC 5227, "Announcing an Address"). */
 void arp_announce(struct net_stack *s);
 
 /* Forgets everything: the address or the link has changed. */

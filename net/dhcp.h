@@ -7,7 +7,7 @@
 
 #include "net/timer.h"
 
-/* RFC 2131, "Constructing and Sending DHCP Messages": 4 s, doubled up to 64, each give or take 1. */
+/* RFC 2131, "Constructing and Sending DHCP Messages": 4 s, doubled up to 64, give or take 1. */
 #define DHCP_RETRY_S        4
 #define DHCP_RETRY_MAX_S    64
 #define DHCP_REQUEST_TRIES  4  /* of one offer, then it starts anew */

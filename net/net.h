@@ -48,7 +48,7 @@ struct net_config {
 	uint32_t max_time_wait;    /* max_connections / 4; the oldest goes when one more comes */
 	uint32_t rx_buffer;        /* 32 KiB: bytes received and not yet read, a connection */
 	uint32_t tx_buffer;        /* 32 KiB: bytes written and not yet acknowledged */
-	uint32_t pool_per_conn;    /* 16 KiB: buffer memory in the arena for each connection, shared */
+	uint32_t pool_per_conn;    /* 16 KiB: buffers in the arena for each connection, shared */
 	uint32_t keepalive_s;      /* 60: a silent connection is probed after so long */
 
 	/*

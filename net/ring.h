@@ -20,12 +20,12 @@ struct chunk_pool {
 	uint32_t total;
 	uint32_t free;
 	uint32_t reserve;   /* kept for ring heads */
-	uint32_t first;     /* of the free chunks, each of which starts with the number of the next */
+	uint32_t first;     /* of the free chunks; each starts with the number of the next */
 };
 
 struct ring {
 	uint32_t *slot;     /* chunk number or CHUNK_NONE, by position / CHUNK_SIZE */
-	uint32_t slots;     /* one more than the capacity needs: the last lap never meets the first */
+	uint32_t slots;     /* one more than the capacity needs: laps never meet */
 	uint32_t start;     /* position of the first byte */
 	uint32_t len;       /* bytes in the stream */
 	uint32_t high;      /* end of what was ever written beyond it, from `start`; >= len */

@@ -134,7 +134,7 @@ static void take_new_ack(struct tcp_conn *c, uint32_t ack)
 		grow_window(c, acked);
 	c->dup_acks = 0;
 
-	/* RFC 6298, section 5: the timer stops; tcp_output() starts it anew if more is in flight. */
+	/* RFC 6298, section 5: the timer stops; tcp_output() starts it if more is in flight. */
 	c->retries = 0;
 	c->rto = base_rto(c);
 	c->deadline[TCP_RETRANSMIT] = TIMER_NEVER;

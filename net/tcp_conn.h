@@ -75,7 +75,7 @@ struct tcp_conn {
 	struct net_timer timer;
 	uint64_t deadline[TCP_DEADLINES];
 
-	const struct tcp_ops *ops; /* NULL if it has no owner, before opened() or after tcp_close() */
+	const struct tcp_ops *ops; /* NULL without owner: before opened(), after tcp_close() */
 	void *user;
 	struct tcp_listener *listener; /* while half-open, else NULL */
 	enum tcp_state state;

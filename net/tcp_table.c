@@ -53,7 +53,7 @@ struct tcp_conn *tcp_lookup(struct net_stack *s, const struct tcp_segment *seg)
 	return NULL;
 }
 
-/* Fields that are not 0 at birth; the rings keep their slots, which are the connection's for good. */
+/* Fields that are not 0 at birth; the rings keep their slots for good. */
 static void conn_reset(struct tcp_conn *c)
 {
 	*c = (struct tcp_conn){.stack = c->stack, .rx = c->rx, .tx = c->tx};

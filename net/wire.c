@@ -78,7 +78,7 @@ void arp_build(struct pkt *p, const struct arp_packet *arp)
 	store_be32(h + 24, arp->target);
 }
 
-/* The fixed part of the header, and the options, which are skipped. NULL if it contradicts itself. */
+/* The header; its options are skipped. NULL if it contradicts itself. */
 static const uint8_t *ipv4_take(struct span *in, struct ipv4_header *out, size_t *header_len)
 {
 	const uint8_t *p = in->data;

@@ -64,7 +64,7 @@ struct ipv4_header {
 	uint32_t src, dst;
 	uint8_t protocol;
 	uint8_t ttl;
-	const uint8_t *raw; /* header and at least 8 bytes of payload, if that long, for ICMP errors */
+	const uint8_t *raw; /* from the header on, for ICMP errors */
 	size_t raw_len;     /* of the whole datagram */
 };
 

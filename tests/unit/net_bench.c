@@ -170,7 +170,7 @@ void bench_advance(struct bench *b, uint64_t us)
 			learn_peer(b);
 	}
 	b->now = end;
-	net_poll(&b->stack, end); /* an owner that does other things between looks at the stack too */
+	net_poll(&b->stack, end); /* as an owner does between other things */
 }
 
 void bench_input(struct bench *b, const void *frame, size_t len)

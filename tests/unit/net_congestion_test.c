@@ -153,7 +153,7 @@ TEST(old_segments_do_not_change_the_window)
 	b->seq += 10;
 	bench_send(b, TCP_ACK, 10);
 	CHECK_EQ(b->conn->snd_wnd, 8000);
-	/* Overlaps what is new, but starts before what told the window last: taken, as it must be. */
+	/* Overlaps what is new, but starts before what told the window last: taken. */
 	b->window = 9000;
 	bench_send(b, TCP_ACK, 20);
 	CHECK_EQ(b->conn->snd_wnd, 9000);
@@ -363,8 +363,10 @@ static void close_both(struct bench *b)
 	b->conn = NULL;
 }
 
-/* Both are in TIME-WAIT when the owner closes them, and there is room for one: the first is released
- * while its own event is being delivered. */
+/*
+ * Both are in TIME-WAIT when the owner closes them, and there is room for one: the first is
+ * released while its own event is being delivered.
+ */
 TEST(released_within_its_own_event)
 {
 	struct bench *b = bench_new(&(struct net_config){.max_connections = 4, .max_time_wait = 1});

@@ -1,4 +1,4 @@
-/* Below TCP: wrong packets of all kinds, ARP, ICMP, UDP. Each drop is counted, once, by its reason. */
+/* Below TCP: wrong packets of all kinds, ARP, ICMP, UDP. Each drop is counted once. */
 #include "lib/bytes.h"
 #include "net/checksum.h"
 #include "net/icmp.h"
