@@ -163,7 +163,7 @@ $(BUILD)/creelctl: $(CREELCTL_OBJ) $(BUILD)/libcreel.a
 SDK_SRC  := guest-sdk/lib/entry.S guest-sdk/lib/calls.c guest-sdk/lib/malloc.c guest-sdk/lib/start.c \
 	guest-sdk/lib/stdio.c guest-sdk/lib/string.c lib/fmt.c
 SDK_OBJ  := $(patsubst %,$(BUILD)/sdk.d/%.o,$(basename $(SDK_SRC)))
-EXAMPLES := hello wordcount echo explore
+EXAMPLES := hello wordcount echo explore sampler
 TEST_GUESTS := bench agent
 
 GUEST_CFLAGS := -std=gnu11 -O2 -g -Iguest-sdk/include -I. $(WARN) -ffreestanding -fno-pic -fno-pie \
@@ -403,6 +403,15 @@ help:
 	@echo 'make creelctl libcreel  the command line and the C library of clients'
 	@echo 'make clean'
 
+# ---- the main job, shown from power on to the last result --------------------------------------------
+
+demo: setup
+	@$(MAKE) -s appliance guests creelctl $(BUILD)/demo.iso
+	@tests/demo/demo.py $(BUILD)/demo.iso
+
+$(BUILD)/demo.iso: iso/build $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
+	iso/build $@ $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
+
 # ---- a host to play with, and debuggers ----------------------------------------------------------
 
 run: setup
@@ -453,4 +462,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance creelctl libcreel iso check-reproducible run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e
+.PHONY: all help appliance creelctl libcreel iso check-reproducible demo run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e
