@@ -105,23 +105,42 @@ static void idle(struct core *core, uint64_t wake_at)
 	}
 }
 
+/* Run the next guest, if there is one. */
+static bool run_next_guest(struct core *core, uint64_t service_at)
+{
+	sched_expire(core, rdtsc());
+	struct guest *g = sched_pick(core);
+
+	if (!g)
+		return false;
+	run_guest(core, g, MIN(service_at, sched_next_timer(core)));
+	(void)reap(core, REAP_STEPS);
+	return true;
+}
+
+/*
+ * One turn: management, then guests. While management has more to do, guests get as much of the core
+ * as it took, so that neither starves the other: a client that forks without end waits for its forks
+ * to run.
+ */
+static void turn(struct core *core, service_fn *service)
+{
+	uint64_t service_at = UINT64_MAX, start = rdtsc();
+
+	__atomic_store_n(&core->sched.attention, 0, __ATOMIC_SEQ_CST);
+	bool busy = service && service(&service_at);
+	uint64_t now = rdtsc(), share_end = busy ? now + (now - start) : now;
+	bool ran;
+
+	do
+		ran = run_next_guest(core, service_at);
+	while (ran && rdtsc() < share_end);
+	if (!ran && !busy)
+		idle(core, MIN(service_at, sched_next_timer(core)));
+}
+
 void run_loop(struct core *core, service_fn *service)
 {
-	for (;;) {
-		uint64_t service_at = UINT64_MAX;
-
-		__atomic_store_n(&core->sched.attention, 0, __ATOMIC_SEQ_CST);
-		bool busy = service && service(&service_at);
-
-		sched_expire(core, rdtsc());
-		struct guest *g = sched_pick(core);
-		uint64_t wake_at = MIN(service_at, sched_next_timer(core));
-
-		if (g) {
-			run_guest(core, g, wake_at);
-			(void)reap(core, REAP_STEPS);
-		} else if (!busy) {
-			idle(core, wake_at);
-		}
-	}
+	for (;;)
+		turn(core, service);
 }
