@@ -412,6 +412,12 @@ demo: setup
 $(BUILD)/demo.iso: iso/build $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
 	iso/build $@ $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
 
+# ---- costs ---------------------------------------------------------------------------------------
+
+bench: setup
+	@$(MAKE) -s appliance creelctl test-guests
+	@tests/bench/bench.py
+
 # ---- a host to play with, and debuggers ----------------------------------------------------------
 
 run: setup
@@ -462,4 +468,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance creelctl libcreel iso check-reproducible demo run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e
+.PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible demo run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e
