@@ -302,6 +302,10 @@ FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c 
 mgmt_server_SRC  := $(MGMT_SRC) tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
 
+UNIT_TESTS += guest_malloc
+guest_malloc_SRC    := guest-sdk/lib/malloc.c
+guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))

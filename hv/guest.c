@@ -374,7 +374,8 @@ static void describe(struct guest *g, struct guest_info *info)
 		.children = g->children,
 	};
 	for (int i = 0; i < STREAM_COUNT; i++)
-		info->output_bytes[i] = g->stream[i] ? g->stream[i]->written : 0;
+		info->stream_bytes[i] = g->stream[i] ? g->stream[i]->written : 0;
+	info->stream_bytes[STREAM_IN] = g->input_read;
 	memcpy(info->name, g->object.name, sizeof(info->name));
 	if (g->state == GUEST_PAUSED || g->state == GUEST_STOPPED)
 		guest_reason(g, info->reason, sizeof(info->reason));

@@ -80,7 +80,7 @@ struct guest_info {
 	uint64_t cpu_ns;       /* time on a core */
 	uint64_t created_ns;   /* wall clock */
 	uint64_t exits, faults, forks, children;
-	uint64_t output_bytes[STREAM_COUNT]; /* ever written (OUT, ERR), ever read (IN) */
+	uint64_t stream_bytes[STREAM_COUNT]; /* ever written (OUT, ERR), ever read (IN) */
 };
 
 struct snapshot_info {

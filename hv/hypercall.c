@@ -312,8 +312,10 @@ static int64_t read_input(struct core *core, struct guest *g, gpa_t gpa, uint64_
 	int64_t n = get_to_guest_memory(core, s, s->reader[0], &g->machine.mem, gpa,
 		MIN(size, available));
 
-	if (n > 0)
+	if (n > 0) {
 		stream_reader_done(s, 0, s->reader[0] + (uint64_t)n);
+		g->input_read += (uint64_t)n;
+	}
 	return n;
 }
 

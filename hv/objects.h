@@ -81,6 +81,7 @@ struct guest {
 
 	uint64_t generation;
 	uint64_t cpu_tsc, exits, faults, forks;
+	uint64_t input_read;
 	uint32_t children;      /* alive; under families */
 	uint32_t fork_progress; /* of a fork call that was interrupted */
 };

@@ -32,7 +32,7 @@ static struct net_stack net;
 static struct server server;
 static struct client *free_clients;
 static uint64_t next_tick_us;
-static bool link_up, irq_on;
+static bool link_up, irq_on, had_address;
 
 /* ---- the server's transport is a TCP connection ----------------------------------------------- */
 
@@ -137,8 +137,9 @@ static void address_changed(void *ctx, const struct net_address *a)
 	if (a->addr)
 		log_info("address: %u.%u.%u.%u", a->addr >> 24, a->addr >> 16 & 255,
 			a->addr >> 8 & 255, a->addr & 255);
-	else
-		log_warn("address: none");
+	else if (had_address)
+		log_warn("address: lost");
+	had_address = a->addr != 0;
 }
 
 void platform_network(uint32_t *address, uint8_t mac[6])

@@ -23,9 +23,9 @@ static struct proto_guest guest_message(const struct guest_info *g)
 		.faults = g->faults,
 		.forks = g->forks,
 		.children = g->children,
-		.bytes_in = g->output_bytes[STREAM_IN],
-		.bytes_out = g->output_bytes[STREAM_OUT],
-		.bytes_err = g->output_bytes[STREAM_ERR],
+		.bytes_in = g->stream_bytes[STREAM_IN],
+		.bytes_out = g->stream_bytes[STREAM_OUT],
+		.bytes_err = g->stream_bytes[STREAM_ERR],
 	};
 
 	fmt(m.name, sizeof(m.name), "%s", g->name);

@@ -223,7 +223,7 @@ static enum step tell_state(struct request *r, bool outputs_over)
 		return STEP_OVER;
 	}
 	if (t->keeper >= 0)
-		guest_reader_done(r->guest, STREAM_ERR, t->keeper, info.output_bytes[STREAM_ERR]);
+		guest_reader_done(r->guest, STREAM_ERR, t->keeper, info.stream_bytes[STREAM_ERR]);
 	struct proto_status m = status_message(&info);
 
 	if (info.state == GUEST_STOPPED || (outputs_over && !t->follow)) {
@@ -310,8 +310,8 @@ void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m)
 		return;
 	err = guest_get(result.id, &info);
 	if (m->flags & PROTO_ATTACH_NOW) {
-		from[0] = info.output_bytes[STREAM_OUT];
-		from[1] = info.output_bytes[STREAM_ERR];
+		from[0] = info.stream_bytes[STREAM_OUT];
+		from[1] = info.stream_bytes[STREAM_ERR];
 	}
 	if (err == OK)
 		err = stream_open(r, result.id, m->flags, m->credit, from);

@@ -152,7 +152,7 @@ size_t fake_write(struct thing *g, enum guest_stream stream, const void *data, s
 {
 	size_t n = stream_write(&g->stream[stream], data, size, true);
 
-	g->info.output_bytes[stream] += n;
+	g->info.stream_bytes[stream] += n;
 	if (n)
 		fake_tell(g, NEWS_OUTPUT);
 	return n;

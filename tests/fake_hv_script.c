@@ -24,7 +24,7 @@ static bool cat(struct thing *g)
 		if (!fake_write(g, STREAM_OUT, &c, 1))
 			return false;
 		in->begin++;
-		g->info.output_bytes[STREAM_IN]++;
+		g->info.stream_bytes[STREAM_IN]++;
 		if (in->end - in->begin == STREAM_CAPACITY / 2)
 			fake_tell(g, NEWS_INPUT);
 	}
