@@ -29,7 +29,7 @@ enum frame_kind {
 	FRAME_DATA,   /* a page of guest memory */
 	FRAME_STATE,  /* a guest's or a snapshot's struct */
 	FRAME_STREAM, /* buffers of streams and messages */
-	FRAME_IMAGE,  /* bytes of an uploaded image file */
+	FRAME_IMAGE,  /* a page of an image: of its file, while that comes, or of what guests begin with */
 	FRAME_HOST,   /* everything of our own */
 	FRAME_KINDS,
 };

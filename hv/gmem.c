@@ -261,6 +261,7 @@ int gmem_create(struct gmem *m, struct frame_pool *pool, unsigned core,
 		.pool = pool,
 		.format = format,
 		.account = account,
+		.page_kind = FRAME_DATA,
 		.tlb_gen = 1,
 		.root_gen = 1,
 		.extent_count = extent_count,
@@ -396,7 +397,7 @@ static NOINLINE int own_table(struct gmem *m, unsigned core, uint64_t *entry, un
 static int create_page(struct gmem *m, unsigned core, uint64_t *entry, struct gmem_fault_result *r)
 {
 	hpa_t page;
-	int err = alloc(m, core, FRAME_DATA, FRAME_ZEROED, &page);
+	int err = alloc(m, core, m->page_kind, FRAME_ZEROED, &page);
 
 	if (err)
 		return err;
@@ -410,7 +411,7 @@ static int copy_page(struct gmem *m, unsigned core, uint64_t *entry, hpa_t old,
 	struct gmem_fault_result *r)
 {
 	hpa_t page;
-	int err = alloc(m, core, FRAME_DATA, FRAME_OVERWRITE, &page);
+	int err = alloc(m, core, m->page_kind, FRAME_OVERWRITE, &page);
 
 	if (err)
 		return err;

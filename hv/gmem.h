@@ -45,6 +45,7 @@ struct gmem {
 	struct frame_pool *pool;
 	const struct pt_format *format;
 	struct account *account; /* pays for new frames; not owned */
+	enum frame_kind page_kind; /* what new pages are counted as: FRAME_DATA, or FRAME_IMAGE */
 	hpa_t root;
 	uint64_t tlb_gen;  /* grows whenever a cached translation may be wrong; for tlb_enter() */
 	uint64_t root_gen; /* tlb_gen when the root came fresh from the pool; 0: someone else may know it */

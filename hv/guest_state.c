@@ -145,6 +145,7 @@ static void begin_life(struct core *core, struct guest *g, struct object *origin
 	uint64_t now = rdtsc();
 
 	g->object.kind = OBJECT_GUEST;
+	g->machine.mem.page_kind = FRAME_DATA;
 	g->object.id = registry_new_id(&hv.registry);
 	g->object.parent = request->parent;
 	g->object.image = origin->kind == OBJECT_IMAGE ? origin->id : origin->image;

@@ -67,6 +67,7 @@ static int create(enum object_kind kind, gpa_t base, uint64_t memory, struct ima
 	err = gmem_create(&i->machine.mem, &hv.pool, core->id, hv.vm->format, account, &extent, 1);
 	if (err)
 		goto fail_memory;
+	i->machine.mem.page_kind = FRAME_IMAGE;
 	*out = i;
 	return OK;
 fail_memory:
