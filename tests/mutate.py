@@ -102,7 +102,7 @@ MUTATIONS = [
     ("a fault that should not be is not flushed", "hv/gmem.c",
      "\tm->tlb_gen++;\n\tbump(&stats_of(m, core)->spurious);", "\tbump(&stats_of(m, core)->spurious);"),
     ("a new page has old bytes", "hv/gmem.c",
-     "alloc(m, core, FRAME_DATA, FRAME_ZEROED, &page)", "alloc(m, core, FRAME_DATA, FRAME_OVERWRITE, &page)"),
+     "alloc(m, core, m->page_kind, FRAME_ZEROED, &page)", "alloc(m, core, m->page_kind, FRAME_OVERWRITE, &page)"),
     ("a new table has old bytes", "hv/gmem.c",
      "alloc(m, core, FRAME_TABLE, FRAME_ZEROED, out)", "alloc(m, core, FRAME_TABLE, FRAME_OVERWRITE, out)"),
     ("a zeroed frame isn't", "hv/frame.c", "\tif (fill == FRAME_ZEROED)\n\t\tmemset(", "\tif (0)\n\t\tmemset("),
