@@ -3,13 +3,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
 from run import ROOT, free_port  # noqa: E402
 
 SERVE = os.path.join(ROOT, "tests", "emu", "serve.py")
 CREELCTL = os.path.join(ROOT, "build", "creelctl")
-HELLO = os.path.join(ROOT, "build", "guests", "hello")
+EXAMPLES = [os.path.join(ROOT, "build", "guests", name)
+            for name in ("hello", "wordcount", "explore", "sampler")]
 
 
 class Host:
@@ -27,16 +29,32 @@ class Host:
                               capture_output=True, text=True, timeout=60).stdout
 
 
+def lines_that_it_prints_work(text):
+    lines = [line.split("#")[0].strip() for line in text.splitlines()
+             if line.startswith("    build/creelctl ")]
+    assert len(lines) > 8, text
+    for line in lines:
+        for _ in range(100):  # what a fork writes is there when it has run
+            r = subprocess.run(line, shell=True, cwd=ROOT, text=True, capture_output=True, timeout=60)
+            assert r.returncode == 0 and not r.stderr, (line, r)
+            if r.stdout:
+                break
+            time.sleep(0.1)
+        assert r.stdout, line
+
+
 def test_a_host_stays_until_it_is_stopped():
     with tempfile.TemporaryDirectory() as d:
         host = Host(d)
         assert host.serve("status").returncode == 1
-        started = host.serve("start", "--port", str(host.port), "--image", HELLO, "--tcg")
+        images = [a for e in EXAMPLES for a in ("--image", e)]
+        started = host.serve("start", "--port", str(host.port), "--tcg", *images)
         try:
             assert started.returncode == 0, started.stdout + started.stderr
             assert f"creelctl -H 127.0.0.1:{host.port} info" in started.stdout
             assert "Creel" in host.ctl("info")
             assert "argument 1: you" in host.ctl("run", "hello", "you")
+            lines_that_it_prints_work(started.stdout)
             again = host.serve("start")
             assert again.returncode == 0 and "running already" in again.stdout
             assert host.serve("status").returncode == 0

@@ -121,10 +121,12 @@ def show(known):
     {ctl} run hello a b c
     {ctl} run -i wordcount < README.md
     {ctl} run explore 8                      # eight queens: it forks itself at each choice
-    {ctl} run -d -i --name base echo         # waits for input
-    {ctl} snapshot base
-    {ctl} fork -n 1000 base
-    {ctl} tree | head
+    {ctl} run -i --name model sampler < LICENSE   # learns from a text, and freezes itself
+    {ctl} fork -i -n 1000 --name try trained      # a thousand that have learned
+    {ctl} logs try-1                              # each says something else
+    {ctl} rollback try-1 trained
+    {ctl} logs try-1
+    {ctl} tree
     {ctl} stats
     {ctl} help
 
