@@ -25,7 +25,7 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 # guests
 HV_SRC += hv/args.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c hv/host.c \
 	hv/hypercall.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c hv/run.c hv/sched.c \
-	hv/service.c hv/stream.c hv/xstate.c
+	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/pci_msi.c \
@@ -301,6 +301,9 @@ mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c lib/err.c lib/fmt.c
 mgmt_server_SRC  := $(MGMT_SRC) tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
+
+UNIT_TESTS += speculation
+speculation_SRC := hv/speculation.c
 
 UNIT_TESTS += guest_malloc
 guest_malloc_SRC    := guest-sdk/lib/malloc.c

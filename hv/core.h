@@ -54,6 +54,7 @@ struct core {
 		enum guest_stop stop; /* STOP_NONE: it stays what it is */
 		char text[GUEST_REASON_MAX];
 	} leaving;              /* what is to become of the guest that leaves this core */
+	uint64_t lineage;       /* of the guest that ran here last (hv/speculation.h) */
 	struct guest *current;  /* whose vCPU is loaded in the backend's control block, or NULL */
 
 	/* Loaded into this core's registers by idt_load(). */

@@ -7,6 +7,7 @@
 #include "hv/guest_state.h"
 #include "hv/log.h"
 #include "hv/objects.h"
+#include "hv/speculation.h"
 #include "hv/xstate.h"
 
 #define FRAMES_A_BUCKET 16 /* of the registry's hash tables: few objects are smaller */
@@ -45,8 +46,10 @@ int hypervisor_start(void)
 		err = budget_create(&hv.pool, 0, NULL, unlimited, &hv.budget);
 	if (!err)
 		err = xstate_init(XSTATE_MAX);
-	if (!err)
+	if (!err) {
 		cpuid_init();
+		speculation_init();
+	}
 	return err;
 }
 

@@ -8,6 +8,7 @@
 #include "hv/meter.h"
 #include "hv/platform.h"
 #include "hv/sched.h"
+#include "hv/speculation.h"
 
 #define REAP_STEPS      2048 /* table entries freed between two slices */
 #define REAP_STEPS_IDLE 16384
@@ -47,6 +48,7 @@ static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
 
 	if (!hv.caps.has_slice_timer)
 		platform_timer(slice_end);
+	speculation_enter(core, g->object.lineage);
 	exit_reload(core, g);
 	meter_time(core, METER_LOAD, start);
 	core->current = g;
