@@ -8,6 +8,7 @@
 #include "hv/elf.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
+#include "hv/meter.h"
 #include "hv/platform.h"
 #include "hv/xstate.h"
 #include "lib/string.h"
@@ -336,6 +337,7 @@ int image_next(uint64_t after, struct image_info *info)
 int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 {
 	struct core *core = boot_core();
+	uint64_t start = rdtsc();
 	struct object *o = registry_find(&hv.registry, image, OBJECT_IMAGE);
 	struct guest_options own = *options;
 	struct guest *g;
@@ -364,6 +366,7 @@ int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 	*id = g->object.id;
 	guest_unhold(g);
 	object_unpin(&hv.registry, &g->object, core->id);
+	meter_time(core, METER_RUN, start);
 out:
 	unpin(i);
 	return err;
