@@ -59,7 +59,7 @@ static void drop_guest(struct guest *g)
 	unpin(&g->object);
 }
 
-static int check_options(const struct guest_options *o)
+int guest_check_options(const struct guest_options *o)
 {
 	if (!object_name_valid(o->name))
 		return guest_fail(boot_core(), ERR_INVALID,
@@ -91,7 +91,7 @@ int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *i
 		.parent = source,
 		.keep = !options->remove_when_stopped};
 	struct guest *child;
-	int err = check_options(options);
+	int err = guest_check_options(options);
 
 	if (o && !err && o->kind == OBJECT_GUEST) {
 		guest_hold(guest_of(o), boot_core());

@@ -48,6 +48,9 @@ void guest_clock_stop(struct guest *g, uint64_t now);
 /* Frees an object without pins: registry's release. */
 void object_release(struct object *o, unsigned core);
 
+/* What management asks for makes sense; else ERR_INVALID or ERR_RANGE, and a sentence. */
+int guest_check_options(const struct guest_options *o);
+
 /* Bytes that it may address. */
 uint64_t machine_memory(const struct machine *m);
 

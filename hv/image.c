@@ -346,8 +346,10 @@ int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 		return guest_fail(core, ERR_NOENT, "no image %lu", image);
 	struct image *i = image_of(o);
 	uint64_t memory = own.memory ? align_up(own.memory, PAGE_SIZE) : i->memory;
-	int err;
+	int err = guest_check_options(&own);
 
+	if (err)
+		goto out;
 	if (own.memory > MEMORY_MAX || memory < i->machine.image_end) {
 		err = guest_fail(core, ERR_RANGE,
 			"%lu bytes of memory: this image takes %lu bytes, and a guest %llu GiB at most",
