@@ -37,6 +37,8 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/timer.c net/udp.c net/wire.c
 MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
 	mgmt/server_create.c mgmt/server_list.c mgmt/server_request.c mgmt/server_stream.c
+CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
+MGMT_SRC += mgmt/noise.c $(CRYPTO_SRC)
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
 	$(NET_SRC) $(MGMT_SRC)
@@ -71,6 +73,7 @@ appliance: $(BUILD)/BOOTX64.EFI
 
 $(BUILD)/creel.d/boot/%.o: CFLAGS += $(EFI_CFLAGS)
 $(BUILD)/creel.d/lib/string.o: CFLAGS += $(NO_LOOP_CALLS)
+$(BUILD)/creel.d/mgmt/crypto/x25519.o: CFLAGS += -O3
 
 $(BUILD)/creel.d/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -296,10 +299,14 @@ e1000_SRC  := tests/unit/fake_e1000.c $(DRIVERS_TEST_SRC)
 UNIT_TESTS += nic
 nic_SRC    := tests/unit/fake_e1000.c tests/unit/fake_virtio.c $(DRIVERS_TEST_SRC)
 
+UNIT_TESTS += crypto noise
+crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
+noise_SRC  := mgmt/noise.c $(crypto_SRC)
+
 UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c lib/err.c lib/fmt.c
-mgmt_server_SRC  := $(MGMT_SRC) tests/unit/mgmt_client.c $(FAKE_HV_SRC)
+mgmt_server_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation
@@ -381,7 +388,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
 	@tests/mgmt/creelctl.py $^
 
-FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) \
+FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))
 MGMT_CTL_OBJ  := $(patsubst %.c,$(BUILD)/mgmt/%.o,$(CREELCTL_SRC) $(CLIENT_SRC))
 
@@ -394,6 +401,30 @@ $(BUILD)/mgmt/creelctl: $(MGMT_CTL_OBJ)
 	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
 -include $(FAKE_HOST_OBJ:.o=.d) $(MGMT_CTL_OBJ:.o=.d)
 
+# ---- the sealed channel's cryptography ------------------------------------------------------------
+
+SEAL_SRC := mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c
+
+# Constant time, under valgrind: the appliance's own objects, and what clang makes of the sources.
+ct: $(BUILD)/ct/gcc $(BUILD)/ct/clang
+	@tests/ct/run $^
+
+CT_LINK := -Wl,--wrap=x25519
+$(BUILD)/ct/gcc: tests/ct/ct.c $(patsubst %.c,$(BUILD)/creel.d/%.o,$(SEAL_SRC))
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g -I. $(WARN) -Wno-missing-prototypes -fpie $(CT_LINK) $^ -o $@
+$(BUILD)/ct/clang: tests/ct/ct.c $(SEAL_SRC)
+	@mkdir -p $(@D)
+	clang -std=gnu11 -O2 -g -gdwarf-4 -I. $(WARN) -mgeneral-regs-only $(CT_LINK) $^ -o $@
+
+# Against other implementations of the same.
+noise-peer: $(BUILD)/noise-peer.so
+	@tests/mgmt/noise_peer.py $<
+
+$(BUILD)/noise-peer.so: $(SEAL_SRC)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g -I. $(WARN) -fPIC -shared -Wl,-z,defs $^ -o $@
+
 help:
 	@echo 'make                    build/BOOTX64.EFI, the appliance (CC=clang works too)'
 	@echo 'make demo               the main job, shown from power on to the last result'
@@ -401,6 +432,7 @@ help:
 	@echo 'make unit, make fuzz    the parts of it that need no emulator'
 	@echo 'make mutate             break the memory trees on purpose: some test must fail each time'
 	@echo 'make net-peer           the network stack against the Linux kernel, over a tap'
+	@echo 'make ct, noise-peer     constant time under valgrind; Noise against other implementations'
 	@echo 'make check-reproducible two builds of this commit are the same, byte for byte'
 	@echo 'make bench              costs in instructions and bytes, to build/bench.json'
 	@echo 'make iso                build/creel.iso; CONF=FILE, IMAGES="FILE..." go on it'
@@ -460,6 +492,8 @@ TESTS += "$(SUBMAKE) unit"
 TESTS += "$(SUBMAKE) mutate"
 TESTS += "$(SUBMAKE) net-peer"
 TESTS += "$(SUBMAKE) mgmt-e2e"
+TESTS += "$(SUBMAKE) ct"
+TESTS += "$(SUBMAKE) noise-peer"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
@@ -475,4 +509,4 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible demo run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e
+.PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible demo run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct noise-peer
