@@ -316,6 +316,17 @@ UNIT_TESTS += guest_malloc
 guest_malloc_SRC    := guest-sdk/lib/malloc.c
 guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 
+# The hypervisor's core on a machine of paper: tests/fake_vm.h.
+CORE_SRC := hv/args.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c \
+	hv/host.c hv/hypercall.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c hv/run.c hv/sched.c \
+	hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) tests/fake_platform.c tests/fake_vm.c \
+	tests/fake_xstate.c
+PAPER_CPU := -iquote tests/unit/paper_cpu
+
+UNIT_TESTS   += guest
+guest_SRC    := $(CORE_SRC)
+guest_CFLAGS := $(PAPER_CPU)
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))

@@ -125,7 +125,7 @@ static bool run_next_guest(struct core *core, uint64_t service_at)
  * as it took, so that neither starves the other: a client that forks without end waits for its forks
  * to run.
  */
-static void turn(struct core *core, service_fn *service)
+void run_turn(struct core *core, service_fn *service)
 {
 	uint64_t service_at = UINT64_MAX, start = rdtsc();
 
@@ -144,5 +144,5 @@ static void turn(struct core *core, service_fn *service)
 void run_loop(struct core *core, service_fn *service)
 {
 	for (;;)
-		turn(core, service);
+		run_turn(core, service);
 }

@@ -13,7 +13,10 @@ struct core;
  */
 typedef bool service_fn(uint64_t *next);
 
-/* `service` is NULL on all cores but the boot core. */
+/* One turn: service, timers, then guests, or a sleep. `service` is NULL on all cores but
+ * the boot core. */
+void run_turn(struct core *core, service_fn *service);
+
 NORETURN void run_loop(struct core *core, service_fn *service);
 
 #endif

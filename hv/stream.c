@@ -88,8 +88,9 @@ static int grow(struct stream *s, unsigned core)
 		s->grown = true;
 		to = span(s, at, &to_size);
 		s->grown = false;
-		uint64_t n = MIN(MIN(from_size, to_size), s->written - at);
+		uint64_t n = MIN(from_size, to_size);
 
+		n = MIN(n, s->written - at);
 		memcpy(to, from, n);
 		at += n;
 	}
