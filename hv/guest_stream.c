@@ -59,6 +59,9 @@ int64_t guest_input(uint64_t id, const uint8_t *data, size_t size)
 	spin_unlock(&g->lock);
 	if (n > 0)
 		sched_wake(g, WAIT_INPUT);
+	/* Frames are on their way back, and no guest will tell when: management is to try again. */
+	if (n == ERR_AGAIN)
+		news_add(boot_core(), g, NEWS_INPUT);
 	unpin(g);
 	return n == 0 && size ? ERR_AGAIN : n;
 }
