@@ -124,7 +124,7 @@ static enum run_next handle_memory(struct core *core, struct guest *g, const str
 	uint64_t start = rdtsc();
 	int err = gmem_fault(&g->machine.mem, core->id, exit->memory.gpa, exit->memory.access, &result);
 
-	g->faults++;
+	guest_count(&g->faults, 1);
 	if (err == ERR_FAULT)
 		return exit_stop(core, g, STOP_BAD_ADDRESS, exit->memory.gpa, exit->rip, NULL);
 	if (err)
@@ -275,6 +275,6 @@ _Static_assert(ARRAY_SIZE(handlers) == EXIT_KINDS, "every kind of exit has a han
 
 enum run_next exit_handle(struct core *core, struct guest *g, const struct vm_exit *exit)
 {
-	g->exits++;
+	guest_count(&g->exits, 1);
 	return handlers[exit->kind](core, g, exit);
 }

@@ -59,6 +59,16 @@ static void drop_guest(struct guest *g)
 	unpin(&g->object);
 }
 
+/* One that stops by itself may be taken off the list while we wait to hold it. */
+static bool is_listed(struct guest *g)
+{
+	struct object *o = registry_find(&hv.registry, g->object.id, OBJECT_GUEST);
+
+	if (o)
+		unpin(o);
+	return o;
+}
+
 int guest_check_options(const struct guest_options *o)
 {
 	if (!object_name_valid(o->name))
@@ -78,8 +88,11 @@ static int fork_guest(struct guest *parent, const struct guest_request *request,
 	if (parent->state == GUEST_STOPPED)
 		return guest_fail(boot_core(), ERR_BUSY, "guest %lu has stopped: it can't be forked",
 			parent->object.id);
-	parent->forks++;
-	return guest_clone(boot_core(), &parent->object, &parent->machine, request, child);
+	int err = guest_clone(boot_core(), &parent->object, &parent->machine, request, child);
+
+	if (!err)
+		guest_count(&parent->forks, 1);
+	return err;
 }
 
 int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *id)
@@ -98,8 +111,8 @@ int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *i
 		err = fork_guest(guest_of(o), &request, &child);
 		guest_unhold(guest_of(o));
 	} else if (o && !err && o->kind == OBJECT_SNAPSHOT) {
-		snapshot_of(o)->forks++;
 		err = guest_clone(boot_core(), o, &snapshot_of(o)->machine, &request, &child);
+		snapshot_of(o)->forks += !err;
 	} else if (!err) {
 		err = guest_fail(boot_core(), ERR_NOENT, "no guest or snapshot %lu", source);
 	}
@@ -108,7 +121,8 @@ int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *i
 	if (err)
 		return err;
 	*id = child->object.id;
-	drop_guest(child);
+	sched_admit(child);
+	unpin(&child->object);
 	meter_time(boot_core(), METER_FORK, start);
 	return OK;
 }
@@ -153,7 +167,9 @@ int guest_rollback(uint64_t id, uint64_t snapshot)
 
 	if (!g)
 		goto out;
-	if (g->object.lineage != s->object.lineage)
+	if (!is_listed(g))
+		err = guest_fail(boot_core(), ERR_NOENT, "no guest %lu", id);
+	else if (g->object.lineage != s->object.lineage)
 		err = guest_fail(boot_core(), ERR_PERM,
 			"snapshot %lu is of lineage %lu, guest %lu of lineage %lu", snapshot,
 			s->object.lineage, id, g->object.lineage);
@@ -368,10 +384,10 @@ static void describe(struct guest *g, struct guest_info *info)
 		.weight = g->weight,
 		.cpu_ns = tsc_to_ns(g->cpu_tsc),
 		.created_ns = g->object.created_ns,
-		.exits = g->exits,
-		.faults = g->faults,
-		.forks = g->forks,
-		.children = g->children,
+		.exits = __atomic_load_n(&g->exits, __ATOMIC_RELAXED),
+		.faults = __atomic_load_n(&g->faults, __ATOMIC_RELAXED),
+		.forks = __atomic_load_n(&g->forks, __ATOMIC_RELAXED),
+		.children = __atomic_load_n(&g->children, __ATOMIC_RELAXED),
 	};
 	for (int i = 0; i < STREAM_COUNT; i++)
 		info->stream_bytes[i] = g->stream[i] ? g->stream[i]->written : 0;

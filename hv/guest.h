@@ -49,7 +49,7 @@ enum guest_stream { STREAM_IN = 0, STREAM_OUT = 1, STREAM_ERR = 2, STREAM_COUNT 
 struct guest_options {
 	char name[GUEST_NAME_MAX];
 	uint64_t memory;        /* bytes of guest memory; run only. Default: what the image asks for */
-	uint64_t max_pages;     /* budget: frames of 4 KiB. Default: memory / 4 KiB + 64 */
+	uint64_t max_pages;     /* budget: frames of 4 KiB. Default: memory / 4 KiB + 256 */
 	uint64_t max_guests;    /* budget: guests that it may have forked alive at once. Default 1024 */
 	uint64_t max_snapshots; /* default 64 */
 	uint32_t weight;        /* share of the processor, 1 to GUEST_WEIGHT_MAX. Default 100 */

@@ -156,12 +156,8 @@ static void begin_life(struct core *core, struct guest *g, struct object *origin
 	g->machine.tsc = clock_of(origin, from, now);
 	memcpy(object_xstate(&g->object), object_xstate(origin), xstate_size());
 	g->generation = __atomic_add_fetch(&hv.next_generation, 1, __ATOMIC_RELAXED);
-	g->holds = 1;
 	g->state = GUEST_RUNNABLE;
-	g->running_on = CORE_NONE;
-	g->timer_core = CORE_NONE;
-	g->home = core->id;
-	g->vruntime = core->sched.vruntime;
+	sched_new(g, core);
 	g->weight = o && o->weight ? o->weight : GUEST_WEIGHT_DEFAULT;
 	g->keep = request->keep;
 	g->input_ended = !(o && o->input_open);
@@ -176,17 +172,20 @@ static void begin_life(struct core *core, struct guest *g, struct object *origin
 	}
 }
 
-/* A snapshot's tree may be shared by several cores at once; a guest's is held by the caller. */
-static int share(struct object *origin, struct machine *from, struct guest *g,
-	struct account *account)
+static void count_children(struct guest *parent, int n)
 {
-	if (origin->kind == OBJECT_GUEST)
-		return gmem_share(&from->mem, &g->machine.mem, account);
 	spin_lock(&families);
-	int err = gmem_share(&from->mem, &g->machine.mem, account);
-
+	__atomic_store_n(&parent->children, parent->children + (uint32_t)n, __ATOMIC_RELAXED);
 	spin_unlock(&families);
-	return err;
+}
+
+/* Says how many the budget allows that refused one more; another core may have made room since. */
+static int over_budget(struct core *core, struct budget *budget, enum budget_kind kind, const char *what)
+{
+	const struct budget *full = budget_exceeded(budget, kind, 1);
+
+	return guest_fail(core, ERR_LIMIT, "the budget allows %lu %s, and that many exist",
+		budget_limit(full ? full : budget, kind), what);
 }
 
 int guest_clone(struct core *core, struct object *origin, struct machine *from,
@@ -197,37 +196,37 @@ int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	int err = budget_charge(request->under, BUDGET_GUESTS, 1);
 
 	if (err)
-		return guest_fail(core, err, "the budget allows %lu guests, and that many exist",
-			budget_limit(budget_exceeded(request->under, BUDGET_GUESTS, 1), BUDGET_GUESTS));
+		return over_budget(core, request->under, BUDGET_GUESTS, "guests");
 	err = create_struct(core, from, request, &g);
 	if (err)
 		goto fail_struct;
 	struct account *memory = g->machine.mem.account;
 
-	err = share(origin, from, g, memory);
+	err = gmem_share(&from->mem, &g->machine.mem, memory);
 	if (err)
 		goto fail_memory;
+	if (request->memory)
+		g->machine.mem.extents[0].size = request->memory - g->machine.mem.extents[0].base;
 	err = set_args(core, g, from, o);
 	if (err)
 		goto fail_args;
 	begin_life(core, g, origin, from, request);
 	if (o)
 		memcpy(g->object.name, o->name, sizeof(g->object.name));
+	g->counted = request->count_child;
+	if (g->counted)
+		count_children(guest_of(origin), 1);
+	/* From here on others can find it. */
 	err = registry_add(&hv.registry, &g->object);
 	if (err) {
 		guest_fail(core, err, "a guest named \"%s\" exists already", g->object.name);
 		goto fail_name;
 	}
-	object_pin(&g->object);
-	if (request->count_child) {
-		spin_lock(&families);
-		guest_of(origin)->children++;
-		spin_unlock(&families);
-		g->counted = true;
-	}
 	*out = g;
 	return OK;
 fail_name:
+	if (g->counted)
+		count_children(guest_of(origin), -1);
 	args_put(&hv.pool, core->id, g->machine.args);
 fail_args:
 	gmem_drop(&g->machine.mem, core->id);
@@ -242,6 +241,13 @@ fail_struct:
 
 /* ---- snapshots -------------------------------------------------------------------------------- */
 
+static void set_memory_account(struct guest *g, struct account *account)
+{
+	spin_lock(&g->lock);
+	g->machine.mem.account = account;
+	spin_unlock(&g->lock);
+}
+
 int snapshot_take(struct core *core, struct guest *g, const char *name, struct snapshot **out)
 {
 	struct account *fresh;
@@ -249,9 +255,7 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 	int err = budget_charge(g->budget, BUDGET_SNAPSHOTS, 1);
 
 	if (err)
-		return guest_fail(core, err, "the budget allows %lu snapshots, and that many exist",
-			budget_limit(budget_exceeded(g->budget, BUDGET_SNAPSHOTS, 1),
-				BUDGET_SNAPSHOTS));
+		return over_budget(core, g->budget, BUDGET_SNAPSHOTS, "snapshots");
 	err = account_create(&hv.pool, core->id, g->budget, &fresh);
 	if (err)
 		goto fail_account;
@@ -283,16 +287,17 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 	memcpy(object_xstate(&s->object), object_xstate(&g->object), xstate_size());
 	s->charged = g->budget;
 	budget_get(s->charged);
+	set_memory_account(g, fresh);
+	/* From here on others can find it, fork it and remove it. */
 	err = registry_add(&hv.registry, &s->object);
 	if (err) {
 		guest_fail(core, err, "a snapshot named \"%s\" exists already", name);
 		goto fail_name;
 	}
-	object_pin(&s->object);
-	g->machine.mem.account = fresh;
 	*out = s;
 	return OK;
 fail_name:
+	set_memory_account(g, old);
 	budget_put(&hv.pool, s->charged);
 	gmem_drop(&s->machine.mem, core->id);
 fail_share:
@@ -309,32 +314,23 @@ fail_account:
 	return err;
 }
 
-int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s)
+/* A stopped guest has no memory any more: it gets the snapshot's as a clone would. */
+static int restore_memory(struct core *core, struct guest *g, struct snapshot *s)
 {
-	struct args *old_args = g->machine.args;
-	bool stopped = g->state == GUEST_STOPPED;
-	int err = args_get(&hv.pool, s->machine.args);
+	if (g->state != GUEST_STOPPED)
+		return gmem_rollback(&g->machine.mem, core->id, &s->machine.mem);
+	int err = gmem_share(&s->machine.mem, &g->machine.mem, g->machine.mem.account);
 
-	if (err)
-		return guest_fail(core, err, "%s", err_str(err));
-	/* A stopped guest has no memory any more: it gets the snapshot's as a clone would. */
-	if (stopped) {
+	if (!err)
 		g->tlb = (struct tlb_guest){0};
-		err = share(&s->object, &s->machine, g, g->machine.mem.account);
-	} else {
-		spin_lock(&families);
-		err = gmem_rollback(&g->machine.mem, core->id, &s->machine.mem);
-		spin_unlock(&families);
-	}
-	if (err) {
-		args_put(&hv.pool, core->id, s->machine.args);
-		return guest_fail(core, err, "too many trees share this snapshot");
-	}
-	args_put(&hv.pool, core->id, old_args);
-	memcpy(object_xstate(&g->object), object_xstate(&s->object), xstate_size());
+	return err;
+}
 
-	spin_lock(&g->lock);
+/* g->lock is held. */
+static void restore_machine(struct guest *g, struct snapshot *s)
+{
 	sched_cancel_timer(g);
+	memcpy(object_xstate(&g->object), object_xstate(&s->object), xstate_size());
 	g->machine.vcpu = s->machine.vcpu;
 	g->machine.args = s->machine.args;
 	g->machine.image_end = s->machine.image_end;
@@ -343,19 +339,31 @@ int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s)
 	g->generation = __atomic_add_fetch(&hv.next_generation, 1, __ATOMIC_RELAXED);
 	g->fork_progress = 0;
 	g->wait = 0;
-	if (g->state != GUEST_PAUSED) {
-		g->state = GUEST_RUNNABLE;
-		g->stop = STOP_NONE;
-		guest_clock_start(g, rdtsc());
+	if (g->state == GUEST_PAUSED)
+		return;
+	g->state = GUEST_RUNNABLE;
+	g->stop = STOP_NONE;
+	guest_clock_start(g, rdtsc());
+	for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+		if (g->stream[i])
+			g->stream[i]->ended = false;
 	}
-	if (stopped) {
-		for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
-			if (g->stream[i])
-				g->stream[i]->ended = false;
-		}
-	}
+}
+
+int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s)
+{
+	struct args *old_args = g->machine.args;
+	int err = args_get(&hv.pool, s->machine.args);
+
+	if (err)
+		return guest_fail(core, err, "%s", err_str(err));
+	spin_lock(&g->lock);
+	err = restore_memory(core, g, s);
+	if (!err)
+		restore_machine(g, s);
 	spin_unlock(&g->lock);
-	return OK;
+	args_put(&hv.pool, core->id, err ? s->machine.args : old_args);
+	return err ? guest_fail(core, err, "too many trees share this snapshot") : OK;
 }
 
 /* ---- the end ---------------------------------------------------------------------------------- */
@@ -391,9 +399,7 @@ static void tell_parent(struct core *core, struct guest *g)
 	parent = registry_find(&hv.registry, g->object.parent, OBJECT_GUEST);
 	if (!parent)
 		return;
-	spin_lock(&families);
-	guest_of(parent)->children--;
-	spin_unlock(&families);
+	count_children(guest_of(parent), -1);
 	sched_wake(guest_of(parent), WAIT_CHILD);
 	object_unpin(&hv.registry, parent, core->id);
 }

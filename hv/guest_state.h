@@ -21,8 +21,8 @@ struct guest_request {
 
 /*
  * A new guest with a copy of what `from` is: memory, registers, clock. `from` runs nowhere, and belongs
- * to an object whose vector state is `xstate`. On success *out is pinned, registered and held: the
- * caller sets what is left, then guest_unhold()s and unpins it.
+ * to `origin`. On success *out is pinned and registered, but nobody else can hold it yet: the caller sets
+ * what is left, then calls sched_admit() and unpins it.
  */
 int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	const struct guest_request *request, struct guest **out);
@@ -56,6 +56,9 @@ uint64_t machine_memory(const struct machine *m);
 
 /* A sentence on why `g` is PAUSED or STOPPED; "" otherwise. */
 void guest_reason(const struct guest *g, char *buf, size_t size);
+
+/* Name and weight. ERR_INVALID, ERR_RANGE. On the boot core. */
+int guest_check_options(const struct guest_options *o);
 
 /* Sets what guest_last_error() returns on the boot core. Returns `err`. */
 int guest_fail(struct core *core, int err, const char *format, ...) PRINTF(3, 4);

@@ -34,7 +34,8 @@ struct message {
 	uint32_t reserved;
 };
 
-_Static_assert(sizeof(struct message) + CREEL_MESSAGE_MAX <= STREAM_CAPACITY, "a message fits");
+_Static_assert(sizeof(struct message) + CREEL_MESSAGE_MAX <= STREAM_CAPACITY / 2,
+	"every sender has room when senders are woken");
 
 /* ---- how a call ends -------------------------------------------------------------------------- */
 
@@ -138,7 +139,9 @@ static enum run_next call_version(const struct call *c)
 
 static enum run_next call_exit(const struct call *c)
 {
+	spin_lock(&c->g->lock);
 	c->g->exit_status = (int32_t)c->a[0];
+	spin_unlock(&c->g->lock);
 	return exit_stop(c->core, c->g, STOP_EXIT, 0, c->exit->rip, NULL);
 }
 
@@ -351,11 +354,11 @@ static enum run_next call_read(const struct call *c)
 
 /* ---- messages --------------------------------------------------------------------------------- */
 
-/* to->lock is held. 0, ERR_AGAIN: no room, ERR_CLOSED, or stream_put()'s errors. */
+/* to->lock is held. 0, ERR_BUSY: no room, ERR_CLOSED, or stream_put()'s errors. */
 static int deliver(const struct call *c, struct guest *to, gpa_t gpa, uint64_t size)
 {
 	struct message header = {.from = c->g->object.id, .size = (uint32_t)size};
-	uint64_t position;
+	uint64_t position, copied = 0;
 	int64_t n = 0;
 
 	if (to->state == GUEST_STOPPED)
@@ -370,14 +373,34 @@ static int deliver(const struct call *c, struct guest *to, gpa_t gpa, uint64_t s
 	uint64_t before = s->written;
 
 	if (stream_room(s) < sizeof(header) + size)
-		return ERR_AGAIN;
-	n = stream_put(s, c->core->id, (const uint8_t *)&header, sizeof(header));
-	if (n == sizeof(header))
-		n = size ? put_guest_memory(c->core, s, &c->g->machine.mem, gpa, size) : 0;
-	if (n >= 0 && s->written == before + sizeof(header) + size)
+		return ERR_BUSY;
+	for (; n >= 0 && copied < sizeof(header); copied += (uint64_t)MAX(n, 0))
+		n = stream_put(s, c->core->id, (const uint8_t *)&header + copied,
+			sizeof(header) - copied);
+	for (copied = 0; n >= 0 && copied < size; copied += (uint64_t)MAX(n, 0))
+		n = put_guest_memory(c->core, s, &c->g->machine.mem, gpa + copied, size - copied);
+	if (n >= 0)
 		return OK;
 	s->written = before; /* a message is there whole or not at all */
-	return n < 0 ? (int)n : ERR_NOMEM;
+	return (int)n;
+}
+
+/* How a send ends that does not wait: `err` is deliver()'s. */
+static enum run_next sent(const struct call *c, struct guest *to, int err)
+{
+	switch (err) {
+	case OK:
+		sched_wake(to, WAIT_MESSAGE);
+		return done(c, 0);
+	case ERR_AGAIN: /* frames are on their way back: the call is made again */
+		return RUN_YIELD;
+	case ERR_BUSY:
+		return done(c, CREEL_EAGAIN);
+	case ERR_CLOSED:
+		return done(c, CREEL_EPIPE);
+	default:
+		return done(c, abi_error(err));
+	}
 }
 
 /* There was no room: wait in the receiver's list, unless room has come since. */
@@ -390,21 +413,18 @@ static enum run_next wait_for_peer(const struct call *c, struct guest *to, gpa_t
 	spin_lock(&to->lock);
 	int err = deliver(c, to, gpa, size);
 
-	if (err == ERR_AGAIN) {
+	if (err == ERR_BUSY) {
 		list_remove(&g->sender_node);
 		list_push_back(&to->senders, &g->sender_node);
 	}
 	spin_unlock(&to->lock);
-	if (err == ERR_AGAIN) {
+	if (err == ERR_BUSY) {
 		spin_lock(&g->lock);
 		wait(g, WAIT_PEER, deadline);
 		spin_unlock(&g->lock);
 	}
 	spin_unlock(&families);
-	if (err == ERR_AGAIN)
-		return RUN_LEAVE;
-	sched_wake(to, WAIT_MESSAGE);
-	return done(c, err ? err == ERR_CLOSED ? CREEL_EPIPE : abi_error(err) : 0);
+	return err == ERR_BUSY ? RUN_LEAVE : sent(c, to, err);
 }
 
 static enum run_next call_send(const struct call *c)
@@ -430,21 +450,17 @@ static enum run_next call_send(const struct call *c)
 	int err = deliver(c, to, c->a[1], size);
 
 	spin_unlock(&to->lock);
-	if (!err) {
-		sched_wake(to, WAIT_MESSAGE);
-		next = done(c, 0);
-	} else if (err == ERR_AGAIN && !passed(c->g, c->a[3])) {
+	if (err == ERR_BUSY && !passed(c->g, c->a[3]))
 		next = wait_for_peer(c, to, c->a[1], size, c->a[3]);
-	} else {
-		next = done(c, err == ERR_AGAIN	   ? CREEL_EAGAIN
-			       : err == ERR_CLOSED ? CREEL_EPIPE
-						   : abi_error(err));
-	}
+	else
+		next = sent(c, to, err);
 out:
 	object_unpin(&hv.registry, o, c->core->id);
 	return next;
 }
 
+/* All of them, and so only when half of the mailbox is free: woken at each message received, thousands of
+ * them would try in vain each time. */
 static void wake_senders(struct guest *g)
 {
 	spin_lock(&families);
@@ -461,8 +477,9 @@ static enum run_next call_receive(const struct call *c)
 {
 	struct guest *g = c->g;
 	struct message header;
-	bool late = false;
+	bool late = false, roomy = false;
 	int64_t n = 0;
+	uint64_t got = 0;
 
 	if (gmem_check(&g->machine.mem, c->a[0], c->a[1]))
 		return done(c, CREEL_EFAULT);
@@ -478,20 +495,22 @@ static enum run_next call_receive(const struct call *c)
 	} else {
 		(void)stream_get(s, &at, (uint8_t *)&header, sizeof(header));
 		want = MIN(header.size, c->a[1]);
-		n = get_to_guest_memory(c->core, s, at, &g->machine.mem, c->a[0], want);
-		if (n >= 0 && (uint64_t)n == want)
+		for (; n >= 0 && got < want; got += (uint64_t)MAX(n, 0))
+			n = get_to_guest_memory(c->core, s, at + got, &g->machine.mem, c->a[0] + got,
+				want - got);
+		if (n >= 0)
 			stream_reader_done(s, 0, at + header.size);
+		roomy = stream_room(s) >= STREAM_CAPACITY / 2;
 	}
 	spin_unlock(&g->lock);
 	if (empty)
 		return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
 	if (n < 0)
 		return memory_error(c, (int)n);
-	if ((uint64_t)n < want)
-		return RUN_YIELD; /* memory ran out on the way: the next try tells what is wrong */
-	wake_senders(g);
+	if (roomy)
+		wake_senders(g);
 	g->machine.vcpu.regs[REG_RDX] = header.from;
-	return done(c, n);
+	return done(c, (int64_t)want);
 }
 
 static enum run_next call_children(const struct call *c)
@@ -519,6 +538,13 @@ static enum run_next call_children(const struct call *c)
 
 /* ---- snapshot, fork, rollback ----------------------------------------------------------------- */
 
+/* Of a vCPU that is not loaded: what skip() does to one that is. */
+static void go_behind(struct vcpu *v, const struct vm_exit *exit)
+{
+	v->rip = exit->next_rip;
+	v->sti_shadow = false;
+}
+
 static enum run_next call_snapshot(const struct call *c)
 {
 	struct guest *g = c->g;
@@ -532,18 +558,28 @@ static enum run_next call_snapshot(const struct call *c)
 		return done(c, CREEL_EFAULT);
 	if (!object_name_valid(name))
 		return done(c, CREEL_EINVAL);
-	/* The snapshot is of the guest behind the call, with 0 as its result. */
-	enum run_next next = done(c, 0);
-
 	exit_unload(c->core, g);
+	/* The snapshot is of the guest behind the call, with 0 as its result. */
+	struct vcpu *v = &g->machine.vcpu;
+	bool shadow = v->sti_shadow;
+
+	go_behind(v, c->exit);
+	v->regs[REG_RAX] = 0;
 	int err = snapshot_take(c->core, g, name, &s);
 
-	g->machine.vcpu.regs[REG_RAX] = err ? (uint64_t)abi_error(err) : s->object.id;
-	if (!err)
-		object_unpin(&hv.registry, &s->object, c->core->id);
+	v->rip = c->exit->rip;
+	v->sti_shadow = shadow;
+	v->regs[REG_RAX] = CREEL_CALL_SNAPSHOT;
 	exit_reload(c->core, g);
+	if (err == ERR_AGAIN) /* frames are on their way back: the call is made again */
+		return RUN_YIELD;
+	if (err)
+		return done(c, abi_error(err));
+	int64_t id = (int64_t)s->object.id;
+
+	object_unpin(&hv.registry, &s->object, c->core->id);
 	meter_time(c->core, METER_SNAPSHOT, start);
-	return next;
+	return done(c, id);
 }
 
 static enum run_next call_rollback(const struct call *c)
@@ -566,7 +602,7 @@ static enum run_next call_rollback(const struct call *c)
 	return RUN_AGAIN;
 }
 
-/* Up to `count` children, held and pinned. Returns how many; *err tells why there are not more. */
+/* Up to `count` children, pinned and not admitted yet. Returns how many; *err tells why there are not more. */
 static unsigned clone_batch(const struct call *c, unsigned count, uint64_t flags,
 	struct guest *child[FORK_BATCH], uint64_t ids[FORK_BATCH], int *err)
 {
@@ -588,8 +624,7 @@ static unsigned clone_batch(const struct call *c, unsigned count, uint64_t flags
 			break;
 		struct vcpu *v = &child[n]->machine.vcpu;
 
-		v->rip = c->exit->next_rip;
-		v->sti_shadow = false;
+		go_behind(v, c->exit);
 		v->regs[REG_RAX] = 0;
 		v->regs[REG_RDX] = g->fork_progress + n + 1;
 		ids[n] = child[n]->object.id;
@@ -606,7 +641,7 @@ static void end_batch(const struct call *c, struct guest *child[FORK_BATCH], uns
 			child[i]->keep = false;
 			guest_stop(c->core, child[i], STOP_KILLED, NULL, 0);
 		}
-		guest_unhold(child[i]);
+		sched_admit(child[i]);
 		object_unpin(&hv.registry, &child[i]->object, c->core->id);
 	}
 }
@@ -637,8 +672,9 @@ static enum run_next call_fork(const struct call *c)
 		if (write_err)
 			break;
 		g->fork_progress += n;
-		g->forks += n;
-		if (c->core->sched.attention || g->kick)
+		guest_count(&g->forks, n);
+		if (__atomic_load_n(&c->core->sched.attention, __ATOMIC_RELAXED) ||
+			__atomic_load_n(&g->kick, __ATOMIC_RELAXED))
 			break;
 	}
 	exit_reload(c->core, g);

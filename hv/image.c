@@ -227,6 +227,7 @@ int image_begin(uint64_t size, uint64_t *upload)
 	/* Uploads have no name, so nothing can be taken. */
 	(void)registry_add(&hv.registry, &i->object);
 	*upload = i->object.id;
+	unpin(i);
 	return OK;
 }
 
@@ -279,6 +280,7 @@ int image_commit(uint64_t upload, const char *name, uint64_t *id)
 	fmt(t->object.name, sizeof(t->object.name), "%s", name);
 	(void)registry_add(&hv.registry, &t->object); /* the name was just made free */
 	*id = t->object.id;
+	unpin(t);
 	return OK;
 }
 
@@ -364,9 +366,8 @@ int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 	err = guest_clone(core, o, &i->machine, &request, &g);
 	if (err)
 		goto out;
-	g->machine.mem.extents[0].size = memory - PAGE_SIZE;
 	*id = g->object.id;
-	guest_unhold(g);
+	sched_admit(g);
 	object_unpin(&hv.registry, &g->object, core->id);
 	meter_time(core, METER_RUN, start);
 out:

@@ -80,9 +80,9 @@ struct guest {
 	struct list sender_node;
 
 	uint64_t generation;
-	uint64_t cpu_tsc, exits, faults, forks;
-	uint64_t input_read;
-	uint32_t children;      /* alive; under families */
+	uint64_t cpu_tsc, input_read;
+	uint64_t exits, faults, forks; /* atomic: guest_count() */
+	uint32_t children;      /* alive; written under families, atomic */
 	uint32_t fork_progress; /* of a fork call that was interrupted */
 };
 
@@ -105,6 +105,12 @@ struct image {
 _Static_assert(sizeof(struct guest) <= XSTATE_OFFSET, "a guest is one frame");
 _Static_assert(sizeof(struct snapshot) <= XSTATE_OFFSET, "a snapshot is one frame");
 _Static_assert(sizeof(struct image) <= XSTATE_OFFSET, "an image is one frame");
+
+/* A counter that one core writes, and others look at. */
+static inline void guest_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 
 /* The vector registers' image of a guest, snapshot or image; of a STOPPED guest, why it stopped. */
 static inline void *object_xstate(struct object *o)

@@ -62,7 +62,7 @@ int registry_add(struct registry *r, struct object *o)
 {
 	if (!o->id)
 		o->id = registry_new_id(r);
-	o->pins = 1;
+	o->pins = 2;
 	spin_lock(&r->lock);
 	if (o->name[0]) {
 		struct object **at = name_slot(r, o->name, o->kind);

@@ -24,7 +24,7 @@ struct object {
 	uint64_t created_ns;
 	struct list all;
 	struct object *id_next, *name_next; /* hash chains */
-	uint32_t pins; /* atomic; the registry's own is one */
+	uint32_t pins; /* atomic; one of them is the registry's */
 	uint8_t kind;  /* enum object_kind */
 	char name[GUEST_NAME_MAX];
 };
@@ -47,8 +47,9 @@ void registry_init(struct registry *r, struct object **by_id, struct object **by
 /* An id that no object of this host ever had. */
 uint64_t registry_new_id(struct registry *r);
 
-/* Give `o` (kind and name set, id from registry_new_id() or 0) to the
- * registry, which holds one pin. ERR_EXIST: the name is taken by another of its kind. */
+/* Give `o` (kind and name set, id from registry_new_id() or 0) to the registry, which holds one pin; the
+ * caller has another, as others can find and remove it from here on. ERR_EXIST: the name is taken by
+ * another of its kind, and there is no pin. */
 int registry_add(struct registry *r, struct object *o);
 
 /* Take `o` out. False: someone else did already. Its registry pin passes to the caller. */

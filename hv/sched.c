@@ -18,45 +18,78 @@ void sched_attention(struct core *core)
 	__atomic_store_n(&core->sched.attention, 1, __ATOMIC_SEQ_CST);
 }
 
-/* A core that sleeps, or CORE_NONE. The order does not matter: work is stolen anyway. */
-static unsigned find_idle_core(void)
+/* Virtual time is each core's own. */
+static uint64_t virtual_now(unsigned core)
 {
-	for (unsigned i = 0; i < core_count; i++) {
-		if (__atomic_load_n(&cores[i]->sched.idle, __ATOMIC_RELAXED))
-			return i;
-	}
-	return CORE_NONE;
+	return __atomic_load_n(&cores[core]->sched.vruntime, __ATOMIC_RELAXED);
+}
+
+/* What a guest is ahead of others on its home it will be ahead of those on core `to`. */
+static uint64_t vruntime_on(const struct guest *g, unsigned to)
+{
+	uint64_t home = virtual_now(g->home), ahead = g->vruntime > home ? g->vruntime - home : 0;
+
+	return virtual_now(to) + ahead;
+}
+
+/* Take a core that sleeps for oneself, so that the next one with work finds another. The taker kicks it. */
+static bool claim(unsigned core)
+{
+	uint32_t *idle = &cores[core]->sched.idle;
+
+	return __atomic_load_n(idle, __ATOMIC_RELAXED) &&
+	       __atomic_exchange_n(idle, 0, __ATOMIC_SEQ_CST);
 }
 
 /* Where its caches are warm, unless that core is busy and another one sleeps. */
-static unsigned choose_core(const struct guest *g)
+static unsigned choose_core(unsigned home, bool *claimed)
 {
-	unsigned home = g->home;
+	for (unsigned i = 0; i < core_count; i++) {
+		unsigned core = (home + i) % core_count;
 
-	if (core_count == 1)
-		return 0;
-	if (__atomic_load_n(&cores[home]->sched.idle, __ATOMIC_RELAXED))
-		return home;
-	unsigned idle = find_idle_core();
-
-	return idle == CORE_NONE ? home : idle;
+		*claimed = claim(core);
+		if (*claimed)
+			return core;
+	}
+	return home;
 }
 
 void sched_enqueue(struct guest *g)
 {
-	unsigned home = choose_core(g);
-	struct sched_core *s = &cores[home]->sched;
+	bool claimed;
+	unsigned to = choose_core(g->home, &claimed);
+	struct sched_core *s = &cores[to]->sched;
 
+	g->vruntime = vruntime_on(g, to);
 	spin_lock(&s->lock);
-	g->home = home;
-	g->vruntime = MAX(g->vruntime, s->vruntime);
+	g->home = to;
 	g->queued = true;
 	heap_insert(&s->runnable, &g->run_node, g->vruntime);
+	__atomic_store_n(&s->waiting, s->waiting + 1, __ATOMIC_RELAXED);
 	spin_unlock(&s->lock);
 	/* Orders the insertion before the look at `idle`; sched_sleep() does the reverse. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&s->idle, __ATOMIC_RELAXED))
-		platform_kick(home);
+	if (claimed || claim(to))
+		platform_kick(to);
+}
+
+void sched_new(struct guest *g, const struct core *core)
+{
+	g->holds = 1;
+	g->running_on = core->id;
+	g->timer_core = CORE_NONE;
+	g->home = core->id;
+	g->vruntime = virtual_now(core->id);
+}
+
+void sched_admit(struct guest *g)
+{
+	spin_lock(&g->lock);
+	__atomic_store_n(&g->running_on, CORE_NONE, __ATOMIC_RELEASE);
+	g->holds--;
+	if (g->state == GUEST_RUNNABLE && !g->holds)
+		sched_enqueue(g);
+	spin_unlock(&g->lock);
 }
 
 void sched_dequeue(struct guest *g)
@@ -66,6 +99,8 @@ void sched_dequeue(struct guest *g)
 	struct sched_core *s = &cores[g->home]->sched;
 
 	spin_lock(&s->lock);
+	if (g->run_node.queued) /* else a core has popped it, and waits for g->lock */
+		__atomic_store_n(&s->waiting, s->waiting - 1, __ATOMIC_RELAXED);
 	heap_remove(&s->runnable, &g->run_node);
 	spin_unlock(&s->lock);
 	g->queued = false;
@@ -156,27 +191,26 @@ static struct guest *pop(struct sched_core *s)
 	if (n) {
 		g = HEAP_ENTRY(n, struct guest, run_node);
 		object_pin(&g->object);
-		s->vruntime = MAX(s->vruntime, n->key);
+		__atomic_store_n(&s->vruntime, MAX(s->vruntime, n->key), __ATOMIC_RELAXED);
+		__atomic_store_n(&s->waiting, s->waiting - 1, __ATOMIC_RELAXED);
 	}
 	spin_unlock(&s->lock);
 	return g;
 }
 
-/* Another core's guest, its virtual time moved to ours. */
+/* Another core's guest, as pop(). */
 static struct guest *steal(struct core *core)
 {
 	for (unsigned i = 1; i < core_count; i++) {
 		struct sched_core *victim = &cores[(core->id + i) % core_count]->sched;
 
 		/* A look without the lock: a wrong answer costs one lock, or one more turn. */
-		if (__atomic_load_n(&victim->runnable.count, __ATOMIC_RELAXED) == 0)
+		if (__atomic_load_n(&victim->waiting, __ATOMIC_RELAXED) == 0)
 			continue;
 		struct guest *g = pop(victim);
 
-		if (g) {
-			g->vruntime = core->sched.vruntime;
+		if (g)
 			return g;
-		}
 	}
 	return NULL;
 }
@@ -195,9 +229,10 @@ struct guest *sched_pick(struct core *core)
 		if (g->queued) {
 			sched_dequeue(g);
 			if (g->state == GUEST_RUNNABLE && !g->holds && g->running_on == CORE_NONE) {
+				g->vruntime = vruntime_on(g, core->id);
 				g->home = core->id;
-				g->kick = false;
-				g->running_on = core->id;
+				__atomic_store_n(&g->kick, false, __ATOMIC_RELAXED);
+				__atomic_store_n(&g->running_on, core->id, __ATOMIC_RELAXED);
 				spin_unlock(&g->lock);
 				return g;
 			}
@@ -254,15 +289,20 @@ uint64_t sched_next_timer(struct core *core)
 	return at;
 }
 
-bool sched_work_waits(const struct core *core)
+/* On this core, or on another from which it could be stolen. */
+static bool work_waits(void)
 {
-	return __atomic_load_n(&core->sched.runnable.count, __ATOMIC_RELAXED) != 0;
+	for (unsigned i = 0; i < core_count; i++) {
+		if (__atomic_load_n(&cores[i]->sched.waiting, __ATOMIC_SEQ_CST))
+			return true;
+	}
+	return false;
 }
 
 bool sched_sleep(struct core *core)
 {
 	__atomic_store_n(&core->sched.idle, 1, __ATOMIC_SEQ_CST);
-	if (!sched_work_waits(core) && !core->sched.attention)
+	if (!work_waits() && !__atomic_load_n(&core->sched.attention, __ATOMIC_SEQ_CST))
 		return true;
 	sched_awake(core);
 	return false;

@@ -17,16 +17,23 @@
 struct core;
 
 struct sched_core {
-	struct spinlock lock;  /* covers the two heaps and vruntime */
+	struct spinlock lock;  /* covers the two heaps */
 	struct heap runnable;  /* by vruntime */
 	struct heap timers;    /* by the host's TSC */
-	uint64_t vruntime;     /* of the last guest that was picked; newcomers start no earlier */
-	uint32_t idle;         /* atomic: halted, or about to be */
+	uint64_t vruntime;     /* atomic: of the last guest that was picked; newcomers start no earlier */
+	uint32_t waiting;      /* atomic: guests in `runnable` */
+	uint32_t idle;         /* atomic: halted, or about to be, and nobody has work for it yet */
 	uint32_t attention;    /* atomic: leave the guest and look around; set by interrupt handlers */
 };
 
 /* For interrupt handlers: the core must look at its queues, timers or devices. */
 void sched_attention(struct core *core);
+
+/* A new guest that `core` is making: as if it ran there, so that whoever wants to hold it waits until
+ * sched_admit(). */
+void sched_new(struct guest *g, const struct core *core);
+/* It is complete: it may run. Takes g->lock. */
+void sched_admit(struct guest *g);
 
 /* The following want g->lock held. */
 
@@ -62,8 +69,6 @@ void sched_put(struct core *core, struct guest *g, uint64_t ran_tsc);
 void sched_expire(struct core *core, uint64_t now);
 /* The earliest deadline of this core, UINT64_MAX: none. */
 uint64_t sched_next_timer(struct core *core);
-/* True when a guest is queued on this core. */
-bool sched_work_waits(const struct core *core);
 /* About to halt: from here on whoever queues work here sends a kick. False: there is work already.
  * Interrupts are off. */
 bool sched_sleep(struct core *core);
