@@ -323,6 +323,9 @@ CORE_SRC := hv/args.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_state.c 
 	tests/fake_xstate.c
 PAPER_CPU := -iquote tests/unit/paper_cpu
 
+UNIT_TESTS   += objects
+objects_SRC  := hv/args.c hv/registry.c hv/stream.c $(GMEM_SRC)
+
 UNIT_TESTS   += guest
 guest_SRC    := $(CORE_SRC)
 guest_CFLAGS := $(PAPER_CPU)
