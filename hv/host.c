@@ -23,7 +23,7 @@ static void count_guests(struct host_info *info)
 
 	for (uint64_t id = 0; (o = registry_next(&hv.registry, id, OBJECT_GUEST));) {
 		id = o->id;
-		++*by_state[guest_of(o)->state];
+		++*by_state[__atomic_load_n(&guest_of(o)->state, __ATOMIC_RELAXED)];
 		object_unpin(&hv.registry, o, 0);
 	}
 }
@@ -60,9 +60,9 @@ void host_info(struct host_info *info)
 		.frames_stream = s.used[FRAME_STREAM],
 		.frames_image = s.used[FRAME_IMAGE],
 		.frames_host = s.used[FRAME_HOST],
-		.guests = hv.registry.count[OBJECT_GUEST],
-		.snapshots = hv.registry.count[OBJECT_SNAPSHOT],
-		.images = hv.registry.count[OBJECT_IMAGE],
+		.guests = registry_count(&hv.registry, OBJECT_GUEST),
+		.snapshots = registry_count(&hv.registry, OBJECT_SNAPSHOT),
+		.images = registry_count(&hv.registry, OBJECT_IMAGE),
 	};
 	fmt(info->version, sizeof(info->version), "%s", CREEL_VERSION);
 	fmt(info->backend, sizeof(info->backend), "%s", hv.vm->name);

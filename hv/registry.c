@@ -58,6 +58,11 @@ static void insert_by_id(struct registry *r, struct object *o)
 	list_push_front(before, &o->all);
 }
 
+static void count(struct registry *r, const struct object *o, int n)
+{
+	__atomic_store_n(&r->count[o->kind], r->count[o->kind] + (uint64_t)n, __ATOMIC_RELAXED);
+}
+
 int registry_add(struct registry *r, struct object *o)
 {
 	if (!o->id)
@@ -79,7 +84,7 @@ int registry_add(struct registry *r, struct object *o)
 	o->id_next = *bucket;
 	*bucket = o;
 	insert_by_id(r, o);
-	r->count[o->kind]++;
+	count(r, o, 1);
 	spin_unlock(&r->lock);
 	return OK;
 }
@@ -95,7 +100,7 @@ bool registry_remove(struct registry *r, struct object *o)
 		if (o->name[0])
 			*name_slot(r, o->name, o->kind) = o->name_next;
 		list_remove(&o->all);
-		r->count[o->kind]--;
+		count(r, o, -1);
 	}
 	spin_unlock(&r->lock);
 	return here;

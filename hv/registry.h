@@ -35,7 +35,7 @@ struct registry {
 	struct object **by_id, **by_name;
 	uint64_t mask;        /* buckets - 1 */
 	uint64_t next_id;
-	uint64_t count[OBJECT_KINDS];
+	uint64_t count[OBJECT_KINDS]; /* atomic, for registry_count() */
 	/* Frees an object whose last pin is gone. */
 	void (*release)(struct object *object, unsigned core);
 };
@@ -61,6 +61,11 @@ struct object *registry_find_any(struct registry *r, uint64_t id);
 struct object *registry_find_name(struct registry *r, const char *name, enum object_kind kind);
 /* The first of `kind` whose id is above `after`. */
 struct object *registry_next(struct registry *r, uint64_t after, enum object_kind kind);
+
+static inline uint64_t registry_count(const struct registry *r, enum object_kind kind)
+{
+	return __atomic_load_n(&r->count[kind], __ATOMIC_RELAXED);
+}
 
 static inline void object_pin(struct object *o)
 {

@@ -46,9 +46,9 @@ static void show_load(void)
 	char line[LINE_MAX];
 
 	fmt(line, sizeof(line), "guests %llu  snapshots %llu  images %llu  memory free %llu of %llu MiB",
-		(unsigned long long)hv.registry.count[OBJECT_GUEST],
-		(unsigned long long)hv.registry.count[OBJECT_SNAPSHOT],
-		(unsigned long long)hv.registry.count[OBJECT_IMAGE],
+		(unsigned long long)registry_count(&hv.registry, OBJECT_GUEST),
+		(unsigned long long)registry_count(&hv.registry, OBJECT_SNAPSHOT),
+		(unsigned long long)registry_count(&hv.registry, OBJECT_IMAGE),
 		(unsigned long long)(frame_pool_free(&hv.pool) / pages_per_mib),
 		(unsigned long long)(hv.pool.total / pages_per_mib));
 	log_status(ROW_LOAD, line);
