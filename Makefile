@@ -330,6 +330,13 @@ UNIT_TESTS   += guest
 guest_SRC    := $(CORE_SRC)
 guest_CFLAGS := $(PAPER_CPU)
 
+UNIT_TESTS   += sched guest_smp
+sched_SRC        := $(CORE_SRC)
+sched_CFLAGS     := $(PAPER_CPU)
+guest_smp_SRC    := $(CORE_SRC)
+guest_smp_CFLAGS := $(PAPER_CPU)
+guest_smp_SAN    := thread
+
 # Every test has its own object tree, so that flags may differ between tests.
 define unit_test
 $(1)_OBJ := $$(patsubst %.c,$(BUILD)/unit/$(1).d/%.o,tests/unit/test.c tests/unit/$(1)_test.c $$($(1)_SRC))
