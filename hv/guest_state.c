@@ -97,7 +97,7 @@ static int create_struct(struct core *core, const struct machine *from,
 		goto fail_frame;
 	struct guest *g = frame_ptr(&hv.pool, frame);
 
-	memset(g, 0, PAGE_SIZE);
+	memset(g, 0, sizeof(*g));
 	g->account = account;
 	g->budget = budget;
 	g->charged = request->under;
@@ -267,7 +267,7 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 		goto fail_frame;
 	struct snapshot *s = frame_ptr(&hv.pool, frame);
 
-	memset(s, 0, PAGE_SIZE);
+	memset(s, 0, sizeof(*s));
 	err = args_get(&hv.pool, g->machine.args);
 	if (err)
 		goto fail_args;
