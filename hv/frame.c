@@ -16,9 +16,9 @@
 
 /* ---- lists ------------------------------------------------------------------------------------ */
 
-static inline void list_push(struct frame_pool *pool, struct frame_list *l, uint32_t n)
+static inline void list_push(struct frame *records, struct frame_list *l, uint32_t n)
 {
-	__atomic_store_n(&pool->records[n].refs, l->head, __ATOMIC_RELAXED);
+	__atomic_store_n(&records[n].refs, l->head, __ATOMIC_RELAXED);
 	if (!l->count)
 		l->tail = n;
 	l->head = n;
@@ -53,7 +53,7 @@ static void list_move(struct frame_pool *pool, struct frame_list *to, struct fra
 	uint64_t max)
 {
 	for (uint64_t i = 0; i < max && from->count; i++)
-		list_push(pool, to, list_pop(pool, from));
+		list_push(pool->records, to, list_pop(pool, from));
 }
 
 static inline uint64_t list_count(const struct frame_list *l)
@@ -158,7 +158,7 @@ int frame_alloc_contiguous(struct frame_pool *pool, uint64_t frames, uint64_t al
 			continue;
 		/* What lies above, for the alignment, is as good as any other frame. */
 		for (hpa_t p = base + (frames << PAGE_SHIFT); p < end; p += PAGE_SIZE) {
-			list_push(pool, &pool->dirty, (uint32_t)(p >> PAGE_SHIFT));
+			list_push(pool->records, &pool->dirty, (uint32_t)(p >> PAGE_SHIFT));
 			pool->untouched--;
 		}
 		r->size = base - r->base;
@@ -232,7 +232,7 @@ static void take_untouched(struct frame_pool *pool, struct frame_list *l, uint64
 			pool->range_first++;
 			continue;
 		}
-		list_push(pool, l, (uint32_t)(r->base >> PAGE_SHIFT));
+		list_push(pool->records, l, (uint32_t)(r->base >> PAGE_SHIFT));
 		r->base += PAGE_SIZE;
 		r->size -= PAGE_SIZE;
 		pool->untouched--;
@@ -412,9 +412,10 @@ static NOINLINE void credit_to(struct frame_pool *pool, struct frame_core *fc, u
 	fc->credit_account = account;
 }
 
-static inline void free_one(struct frame_pool *pool, struct frame_core *fc, uint32_t n)
+static inline void free_one(struct frame_pool *pool, struct frame *records, struct frame_core *fc,
+	uint32_t n)
 {
-	struct frame *f = &pool->records[n];
+	struct frame *f = &records[n];
 	uint32_t account = f->tag >> FRAME_KIND_BITS;
 	enum frame_kind kind = f->tag & FRAME_KIND_MASK;
 
@@ -427,14 +428,14 @@ static inline void free_one(struct frame_pool *pool, struct frame_core *fc, uint
 	}
 	f->tag = FRAME_FREE;
 	count(fc, kind, -1);
-	list_push(pool, &fc->freed, n);
+	list_push(records, &fc->freed, n);
 }
 
 void frame_free_later(struct frame_pool *pool, unsigned core, hpa_t hpa)
 {
 	struct frame_core *fc = &pool->cores[core];
 
-	free_one(pool, fc, (uint32_t)(hpa >> PAGE_SHIFT));
+	free_one(pool, pool->records, fc, (uint32_t)(hpa >> PAGE_SHIFT));
 	if (UNLIKELY(fc->freed.count >= FRAME_FREED_BATCH))
 		hand_over_freed(pool, fc);
 }
@@ -442,10 +443,13 @@ void frame_free_later(struct frame_pool *pool, unsigned core, hpa_t hpa)
 void frame_drop_many(struct frame_pool *pool, unsigned core, const uint64_t *words, unsigned n)
 {
 	struct frame_core *fc = &pool->cores[core];
+	struct frame *records = pool->records;
 
-	for (unsigned i = 0; i < n; i++) {
-		if (words[i] && frame_drop(pool, words[i]))
-			free_one(pool, fc, (uint32_t)(words[i] >> PAGE_SHIFT));
+	for (const uint64_t *end = words + n; words != end; words++) {
+		uint64_t i = *words >> PAGE_SHIFT;
+
+		if (i && frame_drop_record(&records[i]))
+			free_one(pool, records, fc, (uint32_t)i);
 	}
 	if (UNLIKELY(fc->freed.count >= FRAME_FREED_BATCH))
 		hand_over_freed(pool, fc);
@@ -469,37 +473,36 @@ void frame_free(struct frame_pool *pool, unsigned core, hpa_t hpa)
 /* ---- for idle cores --------------------------------------------------------------------------- */
 
 /* Not when memory is short: an allocation must not fail because frames are being zeroed. */
-static void take_for_zeroing(struct frame_pool *pool, struct frame_list *l, unsigned max)
+static uint32_t take_for_zeroing(struct frame_pool *pool)
 {
+	uint32_t n = 0;
+
 	spin_lock(&pool->lock);
 	if (pool->zeroed.count < FRAME_ZERO_TARGET &&
 		available(pool) > pool->reserve + 2 * FRAME_BATCH) {
 		if (!pool->dirty.count)
 			quarantine_pass(pool);
-		list_move(pool, l, &pool->dirty, max);
-		if (!l->count)
-			take_untouched(pool, l, max);
+		if (!pool->dirty.count)
+			take_untouched(pool, &pool->dirty, FRAME_BATCH);
+		if (LIKELY(pool->dirty.count))
+			n = list_pop(pool, &pool->dirty);
 	}
 	spin_unlock(&pool->lock);
+	return n;
 }
 
 unsigned frame_zero_some(struct frame_pool *pool, unsigned core, unsigned max)
 {
 	unsigned done = 0;
+	uint32_t n;
 
 	(void)core;
-	while (done < max) {
-		struct frame_list run = {0};
-
-		take_for_zeroing(pool, &run, MIN(max - done, (unsigned)FRAME_ZERO_RUN));
-		if (!run.count)
-			break;
-		for (uint32_t n = run.head, i = 0; i < run.count; i++, n = pool->records[n].refs)
-			memset(frame_ptr(pool, (hpa_t)n << PAGE_SHIFT), 0, PAGE_SIZE);
-		done += (unsigned)run.count;
+	while (done < max && (n = take_for_zeroing(pool))) {
+		memset(frame_ptr(pool, (hpa_t)n << PAGE_SHIFT), 0, PAGE_SIZE);
 		spin_lock(&pool->lock);
-		list_splice(pool, &pool->zeroed, &run);
+		list_push(pool->records, &pool->zeroed, n);
 		spin_unlock(&pool->lock);
+		done++;
 	}
 	return done;
 }

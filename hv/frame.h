@@ -44,7 +44,6 @@ enum frame_fill {
 #define FRAME_QUARANTINE_BATCH 2048    /* freed frames that end an epoch; any do when memory is short */
 #define FRAME_QUARANTINE_SLOTS 16
 #define FRAME_ZERO_TARGET      4096    /* frame_zero_some() keeps about this many ready */
-#define FRAME_ZERO_RUN         16      /* and takes so many at once from the pool for it */
 #define FRAME_MAX_RANGES       256
 #define FRAME_MAX_CORES        0x8000u
 /* A count that has got here grows no more. The upper half of the 32 bits is room for cores that raise
@@ -210,9 +209,15 @@ static inline bool MUST_CHECK frame_put(struct frame_pool *pool, hpa_t hpa)
 
 /* The same, cheaper where the last reference is usual: whoever sees a count of one holds that one, and
  * needs no locked operation. The count stays as it is when true is returned. */
+static inline bool MUST_CHECK frame_drop_record(struct frame *f)
+{
+	return __atomic_load_n(&f->refs, __ATOMIC_ACQUIRE) == 1 ||
+		__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
+
 static inline bool MUST_CHECK frame_drop(struct frame_pool *pool, hpa_t hpa)
 {
-	return frame_refs(pool, hpa) == 1 || frame_put(pool, hpa);
+	return frame_drop_record(frame_record(pool, hpa));
 }
 
 /* Give a frame without references back: its account is credited, it goes into quarantine. */

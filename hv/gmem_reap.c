@@ -39,13 +39,16 @@ static bool reap_begin(struct frame_pool *pool, struct gmem_core *gc)
 	return gc->depth != 0;
 }
 
-/* Trees are sparse above the lowest level: skip what is not there, eight entries at a time. */
-static inline unsigned skip_empty(const uint64_t *e, unsigned i)
+/* Trees are sparse: skip what is not there, eight entries at a time. */
+static inline unsigned skip_empty(const uint64_t *entries, unsigned i)
 {
-	while (i % 8 == 0 && i < GMEM_ENTRIES &&
-		!(e[i] | e[i + 1] | e[i + 2] | e[i + 3] | e[i + 4] | e[i + 5] | e[i + 6] | e[i + 7]))
-		i += 8;
-	return i;
+	const uint64_t *e = entries + i, *end = entries + GMEM_ENTRIES;
+
+	if (i % 8)
+		return i;
+	while (e != end && !(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]))
+		e += 8;
+	return (unsigned)(e - entries);
 }
 
 /* Drop children of a table of tables, from place->next up to `end`, or up to the first that nobody
@@ -69,10 +72,13 @@ static void drop_pages(struct frame_pool *pool, unsigned core, struct reap_place
 	unsigned i = place->next;
 
 	while ((i = skip_empty(entries, i)) < end) {
-		unsigned n = MIN(8 - i % 8, end - i);
+		unsigned first = i;
 
-		frame_drop_many(pool, core, &entries[i], n);
-		i += n;
+		/* All eights that begin with a page, so that one call does for a dense table. */
+		do
+			i = MIN((i | 7) + 1, end);
+		while (i < end && entries[i]);
+		frame_drop_many(pool, core, &entries[first], i - first);
 	}
 	place->next = i;
 }
