@@ -38,7 +38,7 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
 	mgmt/server_create.c mgmt/server_list.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
-MGMT_SRC += mgmt/noise.c $(CRYPTO_SRC)
+MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
 	$(NET_SRC) $(MGMT_SRC)
@@ -299,9 +299,10 @@ e1000_SRC  := tests/unit/fake_e1000.c $(DRIVERS_TEST_SRC)
 UNIT_TESTS += nic
 nic_SRC    := tests/unit/fake_e1000.c tests/unit/fake_virtio.c $(DRIVERS_TEST_SRC)
 
-UNIT_TESTS += crypto noise
+UNIT_TESTS += crypto noise channel
 crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
+channel_SRC := mgmt/channel.c $(noise_SRC)
 
 UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile
 mgmt_proto_SRC   := $(PROTO_SRC)

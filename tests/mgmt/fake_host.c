@@ -60,7 +60,11 @@ static void socket_close(void *transport, bool now)
 	c->fd = -1;
 }
 
-static const struct transport_ops socket_ops = {socket_read, socket_write, socket_close};
+static const struct transport_ops socket_ops = {
+	.read = socket_read,
+	.write = socket_write,
+	.close = socket_close,
+};
 
 static int listen_on(uint16_t port)
 {

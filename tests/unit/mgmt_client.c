@@ -43,7 +43,11 @@ static void wire_close(void *transport, bool abort)
 	c->reset = abort;
 }
 
-const struct transport_ops wire_ops = {wire_read, wire_write, wire_close};
+const struct transport_ops wire_ops = {
+	.read = wire_read,
+	.write = wire_write,
+	.close = wire_close,
+};
 
 void world_begin(const struct server_config *config)
 {
