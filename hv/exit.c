@@ -63,7 +63,12 @@ static enum run_next general_protection(struct guest *g)
 	return RUN_AGAIN;
 }
 
-/* No device answers at any other port: reads float high, writes go nowhere. */
+/*
+ * No device answers at any other port: reads float high, writes go nowhere. Hypercalls are allowed at
+ * every CPL: the processor has checked IOPL and the TSS's permission map before the exit (SDM Vol 3,
+ * "Relative Priority of Faults and VM Exits"; APM Vol 2, "Instruction Intercepts"), so that the guest's
+ * own kernel decides who may call.
+ */
 static enum run_next handle_io(struct core *core, struct guest *g, const struct vm_exit *exit)
 {
 	uint64_t *rax = &g->machine.vcpu.regs[REG_RAX];
