@@ -371,11 +371,16 @@ config_fuzz_SRC := boot/config.c lib/err.c lib/fmt.c
 FUZZERS += proto
 proto_fuzz_SRC := $(PROTO_SRC)
 
+FUZZERS += hypercall
+hypercall_fuzz_SRC    := $(CORE_SRC)
+hypercall_fuzz_CFLAGS := $(PAPER_CPU)
+
 define fuzzer
 $(1)_fuzz_OBJ := $$(patsubst %.c,$(BUILD)/fuzz/$(1).d/%.o,tests/fuzz/$(1)_fuzz.c $$($(1)_fuzz_SRC))
 $(BUILD)/fuzz/$(1).d/%.o: %.c
 	@mkdir -p $$(@D)
-	$(UNIT_CC) $(UNIT_CFLAGS) -fsanitize=fuzzer-no-link,$(UNIT_SAN) -fno-sanitize-recover=all -c $$< -o $$@
+	$(UNIT_CC) $(UNIT_CFLAGS) -fsanitize=fuzzer-no-link,$(UNIT_SAN) -fno-sanitize-recover=all \
+		$$($(1)_fuzz_CFLAGS) -c $$< -o $$@
 $(BUILD)/fuzz/$(1): $$($(1)_fuzz_OBJ)
 	$(UNIT_CC) -fsanitize=fuzzer,$(UNIT_SAN) $$^ -o $$@
 -include $$($(1)_fuzz_OBJ:.o=.d)

@@ -112,9 +112,12 @@ void fake_start(unsigned count, uint64_t frames, uint64_t reserve)
 
 	hv = (struct hypervisor){.vm = &fake_vm};
 	families = (struct spinlock){0};
+	if (frames != arena_frames) {
+		free(arena);
+		arena = aligned_alloc(PAGE_SIZE, frames * PAGE_SIZE);
+		CHECK(arena);
+	}
 	arena_frames = frames;
-	arena = aligned_alloc(PAGE_SIZE, frames * PAGE_SIZE);
-	CHECK(arena);
 	memset(arena, 0, frames * PAGE_SIZE);
 	clock_now = 1000000;
 	fake_core = 0;
@@ -171,8 +174,6 @@ void fake_check_empty(void)
 void fake_end(void)
 {
 	fake_check_empty();
-	free(arena);
-	arena = NULL;
 }
 
 uint64_t fake_image(const char *name, const struct fake_op *ops, unsigned n)
