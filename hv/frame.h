@@ -157,10 +157,11 @@ void frame_core_drain(struct frame_pool *pool, unsigned core);
 void frame_pool_stats(struct frame_pool *pool, struct frame_stats *out);
 uint64_t frame_pool_free(struct frame_pool *pool);
 
-/* The frame's bytes. */
+/* The frame's bytes. Added as numbers: base is NULL on the machine itself, where an addition to the
+ * pointer would tell the compiler that the sum is NULL too, or never looked at. */
 static inline void *frame_ptr(const struct frame_pool *pool, hpa_t hpa)
 {
-	return pool->base + hpa;
+	return (void *)((uintptr_t)pool->base + hpa);
 }
 
 /* The frame that begins at `ptr`. */
