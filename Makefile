@@ -475,6 +475,12 @@ demo: setup
 	@$(MAKE) -s appliance guests creelctl $(BUILD)/demo.iso
 	@tests/demo/demo.py $(BUILD)/demo.iso
 
+# The same with the appliance that clang makes.
+demo-clang:
+	@$(MAKE) -s CC=clang BUILD=$(BUILD)/clang all test-guests libcreel $(BUILD)/clang/demo.iso
+	@$(MAKE) -s guests creelctl
+	@tests/demo/demo.py $(BUILD)/clang/demo.iso --only qemu
+
 $(BUILD)/demo.iso: iso/build $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
 	iso/build $@ $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
 
@@ -515,6 +521,8 @@ HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py
 # (the job server of this make does not reach through tests/run)
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
 
+TESTS += "$(SUBMAKE) demo && echo ok demo"
+TESTS += "$(SUBMAKE) demo-clang && echo ok demo_clang"
 TESTS += "$(SUBMAKE) unit"
 TESTS += "$(SUBMAKE) mutate"
 TESTS += "$(SUBMAKE) net-peer"
@@ -536,4 +544,6 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible demo run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct noise-peer
+.PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible \
+	demo demo-clang run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct \
+	noise-peer
