@@ -250,6 +250,7 @@ struct cpuid_regs {
 #define CPUID_INVARIANT       0x80000007u
 #define   CPUID_X7_EDX_INVARIANT_TSC (1u << 8)
 #define CPUID_ADDRESS_SIZES   0x80000008u /* EAX 7:0 physical, 15:8 linear bits */
+#define   CPUID_X8_EBX_XSAVE_ERR_PTR (1u << 2)
 #define   CPUID_X8_EBX_IBPB   (1u << 12)
 #define CPUID_SVM             0x8000000au
 #define CPUID_AMD_TOPOLOGY    0x8000001eu

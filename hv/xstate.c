@@ -10,7 +10,9 @@
 #define LEGACY_MXCSR     24
 #define FCW_RESET        0x37f
 #define MXCSR_RESET      0x1f80
+#define HEADER_XSTATE_BV LEGACY_SIZE
 #define HEADER_XCOMP_BV  (LEGACY_SIZE + 8)
+#define HEADER_RESERVED  (LEGACY_SIZE + 16)
 #define XCOMP_COMPACTED  (1ull << 63)
 #define FIRST_EXTENDED   576 /* legacy area and header */
 #define COMPONENTS       63
@@ -23,6 +25,7 @@
 static uint64_t offered;
 static size_t image_size;
 static bool compact; /* XSAVEC is there: images are compacted, and untouched components not written */
+static bool keeps_pointers; /* XRSTOR may leave what the last x87 instruction and its operand were */
 
 static uint32_t standard_end(unsigned component)
 {
@@ -64,19 +67,63 @@ static size_t size_of(uint64_t xcr0)
 	return compact ? compact_size(xcr0) : xstate_standard_size(xcr0);
 }
 
-int xstate_init(size_t room)
+static void choose(size_t room)
 {
-	if (!(cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_XSAVE))
-		return ERR_UNSUPPORTED;
 	struct cpuid_regs r = cpuid_sub(CPUID_XSAVE, 0);
 
-	compact = cpuid_sub(CPUID_XSAVE, 1).eax & CPUID_D1_EAX_XSAVEC;
 	offered = XCR0_WANTED & (r.eax | (uint64_t)r.edx << 32);
 	if ((offered & XCR0_AVX512) != XCR0_AVX512 || size_of(offered) > room)
 		offered &= ~XCR0_AVX512;
 	if (size_of(offered) > room)
 		offered &= ~XCR0_AVX;
 	image_size = align_up(size_of(offered), 8);
+}
+
+/*
+ * With all components in use, is the header as XRSTOR wants it? Bochs 2.7 writes vector registers over
+ * its reserved part. SDM Vol 1, "XSAVE Header" and "Operation of XSAVEC".
+ */
+static bool xsavec_works(void)
+{
+	static uint8_t image[PAGE_SIZE] ALIGNED(64);
+	uint32_t dirty = 0;
+
+	memset(image, 0xff, sizeof(image));
+	memset(image, 0, FIRST_EXTENDED);
+	store_le16(image + LEGACY_FCW, FCW_RESET);
+	store_le32(image + LEGACY_MXCSR, MXCSR_RESET);
+	store_le64(image + HEADER_XSTATE_BV, offered);
+	xrstor(image, offered);
+	memset(image, 0, sizeof(image));
+	xsavec(image, offered);
+	for (unsigned i = HEADER_RESERVED; i < FIRST_EXTENDED; i++)
+		dirty |= image[i];
+	xstate_reset(image);
+	memset(image + HEADER_XCOMP_BV, 0, sizeof(uint64_t));
+	xrstor(image, offered);
+	return !dirty;
+}
+
+/* APM Vol 2, "XSAVE/XRSTOR" with "RstrFpErrPtrs": AMD's restore them only with an x87 exception
+ * pending, unless CPUID says otherwise. */
+static bool pointers_stay(void)
+{
+	return (cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM) &&
+	       !(cpuid(CPUID_ADDRESS_SIZES).ebx & CPUID_X8_EBX_XSAVE_ERR_PTR);
+}
+
+int xstate_init(size_t room)
+{
+	if (!(cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_XSAVE))
+		return ERR_UNSUPPORTED;
+	keeps_pointers = pointers_stay();
+	compact = cpuid_sub(CPUID_XSAVE, 1).eax & CPUID_D1_EAX_XSAVEC;
+	choose(room);
+	xstate_core_init();
+	if (compact && !xsavec_works()) {
+		compact = false;
+		choose(room);
+	}
 	return OK;
 }
 
@@ -126,5 +173,7 @@ void xstate_save(void *image)
 void xstate_restore(const void *image)
 {
 	own_all_components();
+	if (keeps_pointers)
+		fninit();
 	xrstor(image, offered);
 }
