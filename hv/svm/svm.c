@@ -358,6 +358,7 @@ static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag, enu
 {
 	struct svm_core *c = core->vm;
 	struct vmcb *vmcb = c->vmcb;
+	uint64_t entry_rip = vmcb->save.rip;
 
 	(void)slice_tsc;
 	prepare(c, v, root, tag, action);
@@ -366,6 +367,8 @@ static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag, enu
 	v->regs[REG_RAX] = vmcb->save.rax;
 	take_back_event(&vmcb->control, v);
 	decode(c, vmcb, v, exit);
+	if (UNLIKELY(exit->kind == EXIT_INVALID)) /* nothing is saved then; QEMU saves the host's state */
+		exit->rip = entry_rip;
 	vmcb->control.event_inj = 0;
 	vmcb->control.tlb_control = TLB_CONTROL_NONE;
 	vmcb->control.clean = c->clean;
