@@ -168,10 +168,15 @@ static enum run_next handle_window(struct core *core, struct guest *g, const str
 	return RUN_AGAIN;
 }
 
-/* #DB and #AC were intercepted only so that a guest can't loop in their delivery without an exit. */
+/*
+ * #DB and #AC were intercepted only so that a guest can't loop in their delivery without an exit.
+ * A machine check is the host's, which has handled it by now: the guest goes on.
+ */
 static enum run_next handle_exception(struct core *core, struct guest *g, const struct vm_exit *exit)
 {
 	meter_count(core, METER_OTHER_EXIT);
+	if (exit->exception.vector == VECTOR_MC)
+		return RUN_AGAIN;
 	if (exit->exception.vector == VECTOR_DB) {
 		exit_unload(core, g);
 		g->machine.vcpu.dr6 = exit->exception.dr6;

@@ -33,6 +33,10 @@ static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_en
 			meter_time(core, METER_FIRST_EXIT, start);
 		}
 		next = exit_handle(core, g, &exit);
+		/* A guest that loops in the delivery of #AC or #DB runs no instruction in between, so
+		 * that neither the timer nor an interrupt ever gets a chance. */
+		if (UNLIKELY(exit.kind == EXIT_EXCEPTION) && next == RUN_AGAIN && rdtsc() >= slice_end)
+			next = RUN_YIELD;
 	} while (next == RUN_AGAIN &&
 		 !__atomic_load_n(&core->sched.attention, __ATOMIC_RELAXED) &&
 		 !__atomic_load_n(&g->kick, __ATOMIC_RELAXED));
