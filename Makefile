@@ -167,7 +167,7 @@ SDK_SRC  := guest-sdk/lib/entry.S guest-sdk/lib/calls.c guest-sdk/lib/malloc.c g
 	guest-sdk/lib/stdio.c guest-sdk/lib/string.c lib/fmt.c
 SDK_OBJ  := $(patsubst %,$(BUILD)/sdk.d/%.o,$(basename $(SDK_SRC)))
 EXAMPLES := hello wordcount echo explore sampler
-TEST_GUESTS := bench agent
+TEST_GUESTS := agent bench hypercalls machine vector vector_clean wild
 
 GUEST_CFLAGS := -std=gnu11 -O2 -g -Iguest-sdk/include -I. $(WARN) -ffreestanding -fno-pic -fno-pie \
 	-mno-red-zone -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
@@ -195,12 +195,20 @@ $(BUILD)/guests/%: $(BUILD)/sdk.d/guest-sdk/examples/%.o $(BUILD)/libcreelguest.
 	@mkdir -p $(@D)
 	$(LD) $(GUEST_LDFLAGS) $< $(BUILD)/libcreelguest.a -o $@
 
-$(BUILD)/test-guests/%: $(BUILD)/sdk.d/tests/guests/%.o $(BUILD)/libcreelguest.a guest-sdk/guest.lds
+# What guests that misbehave have in common.
+ATTEMPT_OBJ := $(patsubst %,$(BUILD)/sdk.d/tests/guests/%.o,attempt attempt_stubs wild_legacy)
+
+$(BUILD)/libattempt.a: $(ATTEMPT_OBJ)
+	@rm -f $@
+	$(AR) rcsD $@ $^
+
+$(BUILD)/test-guests/%: $(BUILD)/sdk.d/tests/guests/%.o $(BUILD)/libattempt.a \
+		$(BUILD)/libcreelguest.a guest-sdk/guest.lds
 	@mkdir -p $(@D)
-	$(LD) $(GUEST_LDFLAGS) $< $(BUILD)/libcreelguest.a -o $@
+	$(LD) $(GUEST_LDFLAGS) $< $(BUILD)/libattempt.a $(BUILD)/libcreelguest.a -o $@
 
 GUEST_OBJ := $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.o,$(EXAMPLES)) \
-	$(patsubst %,$(BUILD)/sdk.d/tests/guests/%.o,$(TEST_GUESTS))
+	$(patsubst %,$(BUILD)/sdk.d/tests/guests/%.o,$(TEST_GUESTS)) $(ATTEMPT_OBJ)
 .SECONDARY: $(GUEST_OBJ)
 -include $(SDK_OBJ:.o=.d) $(GUEST_OBJ:.o=.d)
 
@@ -516,7 +524,7 @@ E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
 
 # Scenarios that share one host for each kind of machine (tests/e2e/hosts.py).
-HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py
+HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py tests/e2e/test_hostile.py
 
 # (the job server of this make does not reach through tests/run)
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2

@@ -219,7 +219,7 @@ class Host:
             self._canary = Attached(self, "run", "-i", "--name", "canary", "echo")
         word = f"chirp {time.monotonic()}"
         self._canary.say(word)
-        assert self._canary.line(60) == word
+        assert self._canary.line(30) == word
 
 
 def host_for(name):
@@ -240,7 +240,10 @@ def _scenario(name, function):
         except AssertionError:
             _running.pop(name).stop()
             raise
-        host.clear()
+        try:
+            host.clear()
+        except Exception:
+            _running.pop(name).stop()
         raise
 
 
