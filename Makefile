@@ -312,11 +312,12 @@ crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
 channel_SRC := mgmt/channel.c $(noise_SRC)
 
-UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c lib/err.c lib/fmt.c
 mgmt_server_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
+mgmt_sealed_SRC  := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation
 speculation_SRC := hv/speculation.c

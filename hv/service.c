@@ -54,6 +54,13 @@ static int64_t transport_write(void *transport, const uint8_t *buf, size_t size)
 	return c->tcp ? (int64_t)tcp_write(c->tcp, buf, size) : ERR_CLOSED;
 }
 
+static size_t transport_room(void *transport)
+{
+	struct client *c = transport;
+
+	return c->tcp ? tcp_writable(c->tcp) : 0;
+}
+
 static void transport_close(void *transport, bool abort)
 {
 	struct client *c = transport;
@@ -69,6 +76,7 @@ static void transport_close(void *transport, bool abort)
 static const struct transport_ops tcp_transport = {
 	.read = transport_read,
 	.write = transport_write,
+	.room = transport_room,
 	.close = transport_close,
 };
 

@@ -161,7 +161,7 @@ int channel_handshake(struct channel *c)
 {
 	int status = OK;
 
-	while (status == OK && c->state != CHANNEL_SEALED && c->state != CHANNEL_PLAIN) {
+	while (status == OK && !channel_ready(c)) {
 		switch (c->state) {
 		case CHANNEL_HOST_FIRST:
 			status = host_first(c);

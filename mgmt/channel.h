@@ -90,6 +90,12 @@ int channel_open_client(struct channel *c, const struct transport_ops *ops, void
 	const struct noise_keys *keys, const uint8_t host_key[NOISE_KEY_SIZE],
 	const uint8_t random[NOISE_KEY_SIZE]) MUST_CHECK;
 
+/* Bytes pass: the handshake is done, or there is none. */
+static inline bool channel_ready(const struct channel *c)
+{
+	return c->state == CHANNEL_PLAIN || c->state == CHANNEL_SEALED;
+}
+
 /*
  * Goes on with the handshake. OK: it is done, or the channel is plain. ERR_AGAIN: when the
  * transport has bytes. Else the channel is over. ERR_PERM: an unknown client; ERR_INVALID: not its

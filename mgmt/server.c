@@ -41,7 +41,8 @@ size_t server_memory(const struct server_config *config)
 	return align_up(sizeof(struct conn) * config->connections, 16) +
 	       align_up(sizeof(struct list) * watch_lists(config), 16) +
 	       align_up(sizeof(struct request), 16) * config->requests +
-	       (size_t)BLOCK_SIZE * (2 * (size_t)config->buffers + ARGS_BLOCKS) +
+	       (size_t)RX_SIZE * config->buffers +
+	       (size_t)BLOCK_SIZE * ((size_t)config->buffers + ARGS_BLOCKS) +
 	       (size_t)SERVER_INPUT_CREDIT * config->inputs;
 }
 
@@ -92,7 +93,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	s->watchers = arena_take(&arena, sizeof(struct list) * watch_lists(config));
 	if (!s->conns || !s->watchers ||
 		pool_init(&s->request_pool, &arena, config->requests, sizeof(struct request)) < 0 ||
-		pool_init(&s->receive, &arena, config->buffers, BLOCK_SIZE) < 0 ||
+		pool_init(&s->receive, &arena, config->buffers, RX_SIZE) < 0 ||
 		pool_init(&s->send, &arena, config->buffers, BLOCK_SIZE) < 0 ||
 		pool_init(&s->args, &arena, ARGS_BLOCKS, BLOCK_SIZE) < 0 ||
 		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0)
@@ -157,10 +158,20 @@ static bool evict_idle(struct server *s)
 	return true;
 }
 
+/* Who floods the port with connections displaces others like it, and nobody who has come in. */
+static void make_strangers_room(struct server *s)
+{
+	if (s->strangers < SERVER_STRANGERS || list_empty(&s->timers[TIMER_HELLO]))
+		return;
+	s->refused++;
+	conn_close(timer_conn(s->timers[TIMER_HELLO].next, TIMER_HELLO), true);
+}
+
 int server_accept(struct server *s, const struct transport_ops *ops, void *transport,
 	uint64_t now_us, struct conn **conn)
 {
 	s->now_us = now_us;
+	make_strangers_room(s);
 	if (list_empty(&s->free_conns) && !evict_idle(s)) {
 		s->refused++;
 		ops->close(transport, true);
@@ -170,7 +181,10 @@ int server_accept(struct server *s, const struct transport_ops *ops, void *trans
 
 	list_remove(&c->link);
 	*c = (struct conn){.server = s, .open = true, .readable = true, .active_us = now_us};
-	channel_open(&c->channel, ops, transport);
+	if (s->config.host)
+		channel_open_host(&c->channel, ops, transport, s->config.host);
+	else
+		channel_open(&c->channel, ops, transport);
 	list_init(&c->link);
 	list_init(&c->requests);
 	list_init(&c->ready_requests);
@@ -178,6 +192,7 @@ int server_accept(struct server *s, const struct transport_ops *ops, void *trans
 		list_init(&c->timers[i].link);
 	timer_start(c, TIMER_HELLO);
 	s->connections++;
+	s->strangers++;
 	s->accepted++;
 	conn_wake(c);
 	*conn = c;
@@ -201,7 +216,7 @@ static void expire(struct server *s)
 				break;
 			timer_stop(c, kind);
 			s->timed_out++;
-			if (kind == TIMER_SEND || c->closing)
+			if (kind == TIMER_SEND || c->closing || !channel_ready(&c->channel))
 				conn_close(c, true);
 			else
 				conn_fatal(c, 0, PROTO_E_TIMEOUT,

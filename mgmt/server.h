@@ -21,6 +21,9 @@
 #define SERVER_UPLOAD_CREDIT     (256 * 1024u)
 #define SERVER_INPUT_CREDIT      4096u /* bytes of guest input held for a request */
 
+/* Connections that have not said hello; one more, and the oldest of them goes. */
+#define SERVER_STRANGERS 64
+
 /* Work of one turn of a connection, and of one poll. */
 #define SERVER_FRAMES_PER_TURN 16
 #define SERVER_STEPS_PER_TURN  8  /* steps of requests */
@@ -42,8 +45,9 @@
 struct server_config {
 	uint32_t connections; /* at most so many at once */
 	uint32_t requests;    /* in progress, of all connections */
-	uint32_t buffers;     /* receive and send buffers of 16 KiB, so many of each kind */
+	uint32_t buffers;     /* to receive (32 KiB) and to send (16 KiB), so many of each kind */
 	uint32_t inputs;      /* requests that give input to a guest; 4 KiB each */
+	const struct channel_host *host; /* whose keys seal connections; NULL: they are plain */
 };
 
 #define SERVER_CONFIG_DEFAULT                                                                      \
@@ -75,6 +79,7 @@ struct server {
 	uint64_t look_due_us;
 	struct server_pool receive, send, input, args, request_pool;
 	uint32_t connections;
+	uint32_t strangers; /* of these, those that have not said hello */
 	/* Since the start. */
 	uint64_t accepted, refused, timed_out, broken;
 };

@@ -12,6 +12,7 @@ void conn_close(struct conn *c, bool abort)
 	list_remove(&c->link);
 	c->open = false;
 	s->connections--;
+	s->strangers -= !c->greeted;
 	channel_close(&c->channel, abort);
 	block_free(s, &s->receive, c->rx);
 	block_free(s, &s->send, c->tx);
@@ -152,6 +153,7 @@ static void hello(struct conn *c, const struct proto_header *h, const uint8_t *f
 	fmt(w.host, sizeof(w.host), "creel %s", info.version);
 	conn_send(c, PROTO_WELCOME, 0, 0, &w);
 	c->greeted = true;
+	c->server->strangers--;
 	timer_stop(c, TIMER_HELLO);
 }
 
@@ -183,12 +185,24 @@ static void conn_frames(struct conn *c)
 		used += h.length;
 	}
 	c->rx_size -= used;
-	memmove(c->rx, c->rx + used, c->rx_size);
+	memmove(c->rx, c->rx + used, c->rx_size + c->channel.parked);
 	/* A frame that has begun has to end in time; one that waits for us does not. */
-	if (!c->rx_size || c->frame_left || c->closing)
+	if ((!c->rx_size && !c->channel.parked) || c->frame_left || c->closing)
 		timer_stop(c, TIMER_FRAME);
 	else if (used || list_empty(&c->timers[TIMER_FRAME].link))
 		timer_start(c, TIMER_FRAME);
+}
+
+/* False: the connection has gone, and its client was told nothing. */
+static bool conn_handshake(struct conn *c)
+{
+	int status = channel_handshake(&c->channel);
+
+	if (status == ERR_AGAIN)
+		c->readable = false;
+	else if (status != OK)
+		conn_close(c, true);
+	return status == OK || status == ERR_AGAIN;
 }
 
 /* Reads once, and handles a bounded number of frames. False: the connection has gone. */
@@ -196,18 +210,25 @@ static bool conn_receive(struct conn *c)
 {
 	if (c->closing || (!c->readable && !c->frame_left))
 		return true;
+	if (!channel_ready(&c->channel)) {
+		if (!conn_handshake(c))
+			return false;
+		if (!channel_ready(&c->channel))
+			return true;
+	}
 	if (!c->rx)
 		c->rx = pool_take(&c->server->receive);
 	if (!c->rx)
 		return true;
-	if (c->readable && c->rx_size < BLOCK_SIZE) {
-		int64_t n = channel_read(&c->channel, c->rx + c->rx_size, BLOCK_SIZE - c->rx_size);
+	if (c->readable && c->rx_size + c->channel.parked < RX_SIZE) {
+		uint32_t parked = c->channel.parked;
+		int64_t n = channel_read(&c->channel, c->rx + c->rx_size, RX_SIZE - c->rx_size);
 
 		if (n < 0) {
 			conn_close(c, true);
 			return false;
 		}
-		c->readable = n > 0;
+		c->readable = n > 0 || c->channel.parked > parked;
 		c->rx_size += (uint32_t)n;
 		if (n)
 			c->active_us = c->server->now_us;
@@ -240,7 +261,7 @@ static void conn_work(struct conn *c)
 
 static void conn_trim(struct conn *c)
 {
-	if (c->rx && !c->rx_size) {
+	if (c->rx && !c->rx_size && !c->channel.parked) {
 		block_free(c->server, &c->server->receive, c->rx);
 		c->rx = NULL;
 	}

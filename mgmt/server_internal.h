@@ -9,6 +9,7 @@
 #include "mgmt/server.h"
 
 #define BLOCK_SIZE   16384u
+#define RX_SIZE      (2 * BLOCK_SIZE) /* of rx: the start of a frame, and a sealed message */
 #define LOG_LINE_MAX 512                    /* room that a look at the host log needs */
 #define CONN_ROOM    (2 * PROTO_ANSWER_MAX) /* without so much to send into, no work is begun */
 
@@ -31,7 +32,7 @@ struct conn {
 	bool readable;   /* the transport may have bytes */
 	bool in_turn;    /* conn_turn() runs, and looks at what woke it */
 	bool frame_left; /* a whole frame is in rx, for the next turn */
-	uint8_t *rx;     /* NULL while empty */
+	uint8_t *rx;     /* NULL while empty; behind the rx_size bytes lie what the channel parks */
 	uint32_t rx_size;
 	uint8_t *tx; /* NULL while empty; bytes from tx_head to tx_tail */
 	uint32_t tx_head, tx_tail;
