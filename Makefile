@@ -24,7 +24,8 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 	hv/random.c hv/smp.c hv/status.c hv/topology.c hv/tsc_sync.c
 # guests
 HV_SRC += hv/args.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c hv/host.c \
-	hv/hypercall.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c hv/run.c hv/sched.c \
+	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
+	hv/run.c hv/sched.c \
 	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
@@ -328,9 +329,9 @@ guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 
 # The hypervisor's core on a machine of paper: tests/fake_vm.h.
 CORE_SRC := hv/args.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c \
-	hv/host.c hv/hypercall.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c hv/run.c hv/sched.c \
-	hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) tests/fake_platform.c tests/fake_vm.c \
-	tests/fake_xstate.c
+	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
+	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
+	tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
 PAPER_CPU := -iquote tests/unit/paper_cpu
 
 UNIT_TESTS   += objects

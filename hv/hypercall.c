@@ -11,35 +11,18 @@
 #include "hv/cpu.h"
 #include "hv/exit.h"
 #include "hv/guest_state.h"
+#include "hv/hypercall.h"
 #include "hv/hypervisor.h"
 #include "hv/meter.h"
 #include "hv/platform.h"
 #include "lib/string.h"
 
-#define NS_PER_MS    1000000ull
-#define WRITE_MAX    (STREAM_CAPACITY + 0ull) /* bytes that one call moves; more takes more calls */
-#define FORK_BATCH   32u             /* children made before the core looks for other work */
-
-struct call {
-	struct core *core;
-	struct guest *g;
-	const struct vm_exit *exit;
-	uint64_t a[6];
-};
-
-/* A message in a mailbox: this, then `size` bytes. */
-struct message {
-	uint64_t from;
-	uint32_t size;
-	uint32_t reserved;
-};
-
-_Static_assert(sizeof(struct message) + CREEL_MESSAGE_MAX <= STREAM_CAPACITY / 2,
-	"every sender has room when senders are woken");
+#define NS_PER_MS  1000000ull
+#define FORK_BATCH 32u /* children made before the core looks for other work */
 
 /* ---- how a call ends -------------------------------------------------------------------------- */
 
-static enum run_next done(const struct call *c, int64_t result)
+enum run_next call_done(const struct call *c, int64_t result)
 {
 	c->g->machine.vcpu.regs[REG_RAX] = (uint64_t)result;
 	hv.vm->skip(c->core, &c->g->machine.vcpu, c->exit);
@@ -47,14 +30,14 @@ static enum run_next done(const struct call *c, int64_t result)
 }
 
 /* Memory of the guest could not be reached. */
-static enum run_next memory_error(const struct call *c, int err)
+enum run_next call_memory_error(const struct call *c, int err)
 {
 	if (err == ERR_FAULT)
-		return done(c, CREEL_EFAULT);
+		return call_done(c, CREEL_EFAULT);
 	return exit_no_memory(c->core, c->g, err);
 }
 
-static int64_t abi_error(int err)
+int64_t call_error(int err)
 {
 	switch (err) {
 	case ERR_LIMIT:
@@ -95,13 +78,13 @@ static uint64_t host_tsc(const struct guest *g, uint64_t ns)
 	return (int64_t)(at - rdtsc()) < 0 && tsc > (uint64_t)INT64_MAX ? UINT64_MAX : at;
 }
 
-static bool passed(const struct guest *g, uint64_t deadline)
+bool call_late(const struct guest *g, uint64_t deadline)
 {
 	return deadline != CREEL_FOREVER && guest_ns(g, rdtsc()) >= deadline;
 }
 
 /* g->lock is held. */
-static void wait(struct guest *g, unsigned events, uint64_t deadline)
+void call_wait(struct guest *g, unsigned events, uint64_t deadline)
 {
 	sched_wait(g, events, deadline == CREEL_FOREVER ? UINT64_MAX : host_tsc(g, deadline));
 }
@@ -110,11 +93,11 @@ static enum run_next call_clock(const struct call *c)
 {
 	switch (c->a[0]) {
 	case CREEL_CLOCK_MONOTONIC:
-		return done(c, (int64_t)guest_ns(c->g, rdtsc()));
+		return call_done(c, (int64_t)guest_ns(c->g, rdtsc()));
 	case CREEL_CLOCK_WALL:
-		return done(c, (int64_t)platform_wall_ns());
+		return call_done(c, (int64_t)platform_wall_ns());
 	default:
-		return done(c, CREEL_EINVAL);
+		return call_done(c, CREEL_EINVAL);
 	}
 }
 
@@ -122,10 +105,10 @@ static enum run_next call_sleep(const struct call *c)
 {
 	struct guest *g = c->g;
 
-	if (passed(g, c->a[0]))
-		return done(c, 0);
+	if (call_late(g, c->a[0]))
+		return call_done(c, 0);
 	spin_lock(&g->lock);
-	wait(g, 0, c->a[0]);
+	call_wait(g, 0, c->a[0]);
 	spin_unlock(&g->lock);
 	return RUN_LEAVE;
 }
@@ -134,7 +117,7 @@ static enum run_next call_sleep(const struct call *c)
 
 static enum run_next call_version(const struct call *c)
 {
-	return done(c, CREEL_ABI_VERSION);
+	return call_done(c, CREEL_ABI_VERSION);
 }
 
 static enum run_next call_exit(const struct call *c)
@@ -162,13 +145,13 @@ static enum run_next call_crash(const struct call *c)
 
 static enum run_next call_yield(const struct call *c)
 {
-	(void)done(c, 0);
+	(void)call_done(c, 0);
 	return RUN_YIELD;
 }
 
 static enum run_next call_generation(const struct call *c)
 {
-	return done(c, (int64_t)c->g->generation);
+	return call_done(c, (int64_t)c->g->generation);
 }
 
 static enum run_next call_info(const struct call *c)
@@ -186,7 +169,7 @@ static enum run_next call_info(const struct call *c)
 	int err = gmem_write(&c->g->machine.mem, c->core->id, c->a[0], &info,
 		MIN(c->a[1], sizeof(info)));
 
-	return err ? memory_error(c, err) : done(c, sizeof(info));
+	return err ? call_memory_error(c, err) : call_done(c, sizeof(info));
 }
 
 static enum run_next call_args(const struct call *c)
@@ -201,12 +184,12 @@ static enum run_next call_args(const struct call *c)
 		int err = gmem_write(&c->g->machine.mem, c->core->id, c->a[0] + at, from, size);
 
 		if (err)
-			return memory_error(c, err);
+			return call_memory_error(c, err);
 		at += size;
 		room -= size;
 	}
 	c->g->machine.vcpu.regs[REG_RDX] = args ? args->argc | (uint64_t)args->envc << 32 : 0;
-	return done(c, args ? args->size : 0);
+	return call_done(c, args ? args->size : 0);
 }
 
 static enum run_next call_random(const struct call *c)
@@ -214,7 +197,7 @@ static enum run_next call_random(const struct call *c)
 	uint8_t bytes[256];
 
 	if (c->a[1] > CREEL_RANDOM_MAX)
-		return done(c, CREEL_ETOOBIG);
+		return call_done(c, CREEL_ETOOBIG);
 	for (uint64_t at = 0; at < c->a[1]; at += sizeof(bytes)) {
 		uint64_t n = MIN(c->a[1] - at, sizeof(bytes));
 
@@ -222,296 +205,12 @@ static enum run_next call_random(const struct call *c)
 		int err = gmem_write(&c->g->machine.mem, c->core->id, c->a[0] + at, bytes, n);
 
 		if (err)
-			return memory_error(c, err);
+			return call_memory_error(c, err);
 	}
-	return done(c, (int64_t)c->a[1]);
+	return call_done(c, (int64_t)c->a[1]);
 }
 
-/* ---- streams ---------------------------------------------------------------------------------- */
-
-/* Puts guest memory into a stream, a page at a time. Returns the bytes taken, or stream_put()'s error. */
-static int64_t put_guest_memory(struct core *core, struct stream *s, const struct gmem *m, gpa_t gpa,
-	uint64_t size)
-{
-	static const uint8_t zeros[PAGE_SIZE];
-	int64_t taken = 0;
-
-	while ((uint64_t)taken < size) {
-		uint64_t at = gpa + (uint64_t)taken, offset = at % PAGE_SIZE;
-		uint64_t n = MIN(size - (uint64_t)taken, PAGE_SIZE - offset);
-		const uint8_t *page = gmem_page(m, at);
-		int64_t put = stream_put(s, core->id, page ? page + offset : zeros, n);
-
-		if (put < 0)
-			return taken ? taken : put;
-		taken += put;
-		if ((uint64_t)put < n)
-			break;
-	}
-	return taken;
-}
-
-static enum run_next call_write(const struct call *c)
-{
-	struct guest *g = c->g;
-	uint64_t stream = c->a[0], size = MIN(c->a[2], WRITE_MAX);
-	int64_t n = 0;
-
-	if (stream != CREEL_STDOUT && stream != CREEL_STDERR)
-		return done(c, CREEL_EINVAL);
-	if (gmem_check(&g->machine.mem, c->a[1], c->a[2]))
-		return done(c, CREEL_EFAULT);
-	if (!size)
-		return done(c, 0);
-	spin_lock(&g->lock);
-	if (!g->stream[stream])
-		n = stream_create(&hv.pool, c->core->id, g->account, &g->stream[stream]);
-	if (!n)
-		n = put_guest_memory(c->core, g->stream[stream], &g->machine.mem, c->a[1], size);
-	if (!n)
-		wait(g, WAIT_ROOM, CREEL_FOREVER);
-	bool read = n > 0 && g->stream[stream]->readers;
-
-	spin_unlock(&g->lock);
-	if (read)
-		news_add(c->core, g, NEWS_OUTPUT);
-	if (n < 0)
-		return memory_error(c, (int)n);
-	return n ? done(c, n) : RUN_LEAVE;
-}
-
-/* Copies from `reader` 0 of a stream into guest memory; what was copied is not consumed yet. Returns
- * the bytes, or an error of the memory tree when there are none. */
-static int64_t get_to_guest_memory(struct core *core, const struct stream *s, uint64_t from,
-	struct gmem *m, gpa_t gpa, uint64_t size)
-{
-	uint64_t done_bytes = 0;
-
-	while (done_bytes < size) {
-		uint64_t at = gpa + done_bytes, offset = at % PAGE_SIZE;
-		void *page;
-		int err = gmem_page_for_write(m, core->id, at, &page);
-
-		if (err)
-			return done_bytes ? (int64_t)done_bytes : err;
-		size_t n = stream_get(s, &from, (uint8_t *)page + offset,
-			MIN(size - done_bytes, PAGE_SIZE - offset));
-
-		if (!n)
-			break;
-		done_bytes += n;
-	}
-	return (int64_t)done_bytes;
-}
-
-/* g->lock is held. Bytes read, 0 at the end, ERR_AGAIN: nothing yet, or the memory tree's errors. */
-static int64_t read_input(struct core *core, struct guest *g, gpa_t gpa, uint64_t size)
-{
-	struct stream *s = g->stream[STREAM_IN];
-	uint64_t available = s ? s->written - s->reader[0] : 0;
-
-	if (!available)
-		return g->input_ended ? 0 : ERR_AGAIN;
-	int64_t n = get_to_guest_memory(core, s, s->reader[0], &g->machine.mem, gpa,
-		MIN(size, available));
-
-	if (n > 0) {
-		stream_reader_done(s, 0, s->reader[0] + (uint64_t)n);
-		g->input_read += (uint64_t)n;
-	}
-	return n;
-}
-
-static enum run_next call_read(const struct call *c)
-{
-	struct guest *g = c->g;
-	bool wanted;
-
-	if (c->a[0] != CREEL_STDIN)
-		return done(c, CREEL_EINVAL);
-	if (gmem_check(&g->machine.mem, c->a[1], c->a[2]))
-		return done(c, CREEL_EFAULT);
-	if (!c->a[2])
-		return done(c, 0);
-	spin_lock(&g->lock);
-	int64_t n = read_input(c->core, g, c->a[1], c->a[2]);
-	bool empty = n == ERR_AGAIN &&
-		     !(g->stream[STREAM_IN] && g->stream[STREAM_IN]->written != g->stream[STREAM_IN]->reader[0]);
-	bool late = empty && passed(g, c->a[3]);
-
-	if (empty && !late)
-		wait(g, WAIT_INPUT, c->a[3]);
-	wanted = n > 0 && g->input_wanted;
-	if (wanted)
-		g->input_wanted = false;
-	spin_unlock(&g->lock);
-	if (wanted)
-		news_add(c->core, g, NEWS_INPUT);
-	if (empty)
-		return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
-	return n < 0 ? memory_error(c, (int)n) : done(c, n);
-}
-
-/* ---- messages --------------------------------------------------------------------------------- */
-
-/* to->lock is held. 0, ERR_BUSY: no room, ERR_CLOSED, or stream_put()'s errors. */
-static int deliver(const struct call *c, struct guest *to, gpa_t gpa, uint64_t size)
-{
-	struct message header = {.from = c->g->object.id, .size = (uint32_t)size};
-	uint64_t position, copied = 0;
-	int64_t n = 0;
-
-	if (to->state == GUEST_STOPPED)
-		return ERR_CLOSED;
-	if (!to->mailbox) {
-		n = stream_create(&hv.pool, c->core->id, to->account, &to->mailbox);
-		if (n)
-			return (int)n;
-		(void)stream_reader_open(to->mailbox, &position);
-	}
-	struct stream *s = to->mailbox;
-	uint64_t before = s->written;
-
-	if (stream_room(s) < sizeof(header) + size)
-		return ERR_BUSY;
-	for (; n >= 0 && copied < sizeof(header); copied += (uint64_t)MAX(n, 0))
-		n = stream_put(s, c->core->id, (const uint8_t *)&header + copied,
-			sizeof(header) - copied);
-	for (copied = 0; n >= 0 && copied < size; copied += (uint64_t)MAX(n, 0))
-		n = put_guest_memory(c->core, s, &c->g->machine.mem, gpa + copied, size - copied);
-	if (n >= 0)
-		return OK;
-	s->written = before; /* a message is there whole or not at all */
-	return (int)n;
-}
-
-/* How a send ends that does not wait: `err` is deliver()'s. */
-static enum run_next sent(const struct call *c, struct guest *to, int err)
-{
-	switch (err) {
-	case OK:
-		sched_wake(to, WAIT_MESSAGE);
-		return done(c, 0);
-	case ERR_AGAIN: /* frames are on their way back: the call is made again */
-		return RUN_YIELD;
-	case ERR_BUSY:
-		return done(c, CREEL_EAGAIN);
-	case ERR_CLOSED:
-		return done(c, CREEL_EPIPE);
-	default:
-		return done(c, abi_error(err));
-	}
-}
-
-/* There was no room: wait in the receiver's list, unless room has come since. */
-static enum run_next wait_for_peer(const struct call *c, struct guest *to, gpa_t gpa, uint64_t size,
-	uint64_t deadline)
-{
-	struct guest *g = c->g;
-
-	spin_lock(&families);
-	spin_lock(&to->lock);
-	int err = deliver(c, to, gpa, size);
-
-	if (err == ERR_BUSY) {
-		list_remove(&g->sender_node);
-		list_push_back(&to->senders, &g->sender_node);
-	}
-	spin_unlock(&to->lock);
-	if (err == ERR_BUSY) {
-		spin_lock(&g->lock);
-		wait(g, WAIT_PEER, deadline);
-		spin_unlock(&g->lock);
-	}
-	spin_unlock(&families);
-	return err == ERR_BUSY ? RUN_LEAVE : sent(c, to, err);
-}
-
-static enum run_next call_send(const struct call *c)
-{
-	uint64_t id = c->a[0] ? c->a[0] : c->g->object.parent, size = c->a[2];
-	enum run_next next;
-
-	if (size > CREEL_MESSAGE_MAX)
-		return done(c, CREEL_ETOOBIG);
-	if (gmem_check(&c->g->machine.mem, c->a[1], size))
-		return done(c, CREEL_EFAULT);
-	struct object *o = registry_find(&hv.registry, id, OBJECT_GUEST);
-
-	if (!o)
-		return done(c, CREEL_ENOENT);
-	struct guest *to = guest_of(o);
-
-	if (o->lineage != c->g->object.lineage) {
-		next = done(c, CREEL_ENOENT);
-		goto out;
-	}
-	spin_lock(&to->lock);
-	int err = deliver(c, to, c->a[1], size);
-
-	spin_unlock(&to->lock);
-	if (err == ERR_BUSY && !passed(c->g, c->a[3]))
-		next = wait_for_peer(c, to, c->a[1], size, c->a[3]);
-	else
-		next = sent(c, to, err);
-out:
-	object_unpin(&hv.registry, o, c->core->id);
-	return next;
-}
-
-/* All of them, and so only when half of the mailbox is free: woken at each message received, thousands of
- * them would try in vain each time. */
-static void wake_senders(struct guest *g)
-{
-	spin_lock(&families);
-	while (!list_empty(&g->senders)) {
-		struct guest *sender = LIST_ENTRY(g->senders.next, struct guest, sender_node);
-
-		list_remove(&sender->sender_node);
-		sched_wake(sender, WAIT_PEER);
-	}
-	spin_unlock(&families);
-}
-
-static enum run_next call_receive(const struct call *c)
-{
-	struct guest *g = c->g;
-	struct message header;
-	bool late = false, roomy = false;
-	int64_t n = 0;
-	uint64_t got = 0;
-
-	if (gmem_check(&g->machine.mem, c->a[0], c->a[1]))
-		return done(c, CREEL_EFAULT);
-	spin_lock(&g->lock);
-	struct stream *s = g->mailbox;
-	uint64_t at = s ? s->reader[0] : 0, want = 0;
-	bool empty = !s || s->written == at;
-
-	if (empty) {
-		late = passed(g, c->a[2]);
-		if (!late)
-			wait(g, WAIT_MESSAGE, c->a[2]);
-	} else {
-		(void)stream_get(s, &at, (uint8_t *)&header, sizeof(header));
-		want = MIN(header.size, c->a[1]);
-		for (; n >= 0 && got < want; got += (uint64_t)MAX(n, 0))
-			n = get_to_guest_memory(c->core, s, at + got, &g->machine.mem, c->a[0] + got,
-				want - got);
-		if (n >= 0)
-			stream_reader_done(s, 0, at + header.size);
-		roomy = stream_room(s) >= STREAM_CAPACITY / 2;
-	}
-	spin_unlock(&g->lock);
-	if (empty)
-		return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
-	if (n < 0)
-		return memory_error(c, (int)n);
-	if (roomy)
-		wake_senders(g);
-	g->machine.vcpu.regs[REG_RDX] = header.from;
-	return done(c, (int64_t)want);
-}
+/* ---- snapshot, fork, rollback ----------------------------------------------------------------- */
 
 static enum run_next call_children(const struct call *c)
 {
@@ -523,20 +222,18 @@ static enum run_next call_children(const struct call *c)
 	alive = g->children;
 	wait_for_some = alive > c->a[0];
 	if (wait_for_some) {
-		late = passed(g, c->a[1]);
+		late = call_late(g, c->a[1]);
 		if (!late) {
 			spin_lock(&g->lock);
-			wait(g, WAIT_CHILD, c->a[1]);
+			call_wait(g, WAIT_CHILD, c->a[1]);
 			spin_unlock(&g->lock);
 		}
 	}
 	spin_unlock(&families);
 	if (!wait_for_some)
-		return done(c, alive);
-	return late ? done(c, CREEL_EAGAIN) : RUN_LEAVE;
+		return call_done(c, alive);
+	return late ? call_done(c, CREEL_EAGAIN) : RUN_LEAVE;
 }
-
-/* ---- snapshot, fork, rollback ----------------------------------------------------------------- */
 
 /* Of a vCPU that is not loaded: what skip() does to one that is. */
 static void go_behind(struct vcpu *v, const struct vm_exit *exit)
@@ -553,11 +250,11 @@ static enum run_next call_snapshot(const struct call *c)
 	struct snapshot *s;
 
 	if (c->a[0] && c->a[1] >= sizeof(name))
-		return done(c, CREEL_ETOOBIG);
+		return call_done(c, CREEL_ETOOBIG);
 	if (c->a[0] && gmem_read(&g->machine.mem, c->a[0], name, c->a[1]))
-		return done(c, CREEL_EFAULT);
+		return call_done(c, CREEL_EFAULT);
 	if (!object_name_valid(name))
-		return done(c, CREEL_EINVAL);
+		return call_done(c, CREEL_EINVAL);
 	exit_unload(c->core, g);
 	/* The snapshot is of the guest behind the call, with 0 as its result. */
 	struct vcpu *v = &g->machine.vcpu;
@@ -574,12 +271,12 @@ static enum run_next call_snapshot(const struct call *c)
 	if (err == ERR_AGAIN) /* frames are on their way back: the call is made again */
 		return RUN_YIELD;
 	if (err)
-		return done(c, abi_error(err));
+		return call_done(c, call_error(err));
 	int64_t id = (int64_t)s->object.id;
 
 	object_unpin(&hv.registry, &s->object, c->core->id);
 	meter_time(c->core, METER_SNAPSHOT, start);
-	return done(c, id);
+	return call_done(c, id);
 }
 
 static enum run_next call_rollback(const struct call *c)
@@ -597,7 +294,7 @@ static enum run_next call_rollback(const struct call *c)
 	if (o)
 		object_unpin(&hv.registry, o, c->core->id);
 	if (err)
-		return done(c, abi_error(err));
+		return call_done(c, call_error(err));
 	meter_time(c->core, METER_ROLLBACK, start);
 	return RUN_AGAIN;
 }
@@ -657,9 +354,9 @@ static enum run_next call_fork(const struct call *c)
 	int err = OK, write_err = OK;
 
 	if (count == 0 || count > CREEL_FORK_MAX || (c->a[2] & ~(uint64_t)CREEL_FORK_KEEP))
-		return done(c, CREEL_EINVAL);
+		return call_done(c, CREEL_EINVAL);
 	if (address && gmem_check(&g->machine.mem, address, count * sizeof(ids[0])))
-		return done(c, CREEL_EFAULT);
+		return call_done(c, CREEL_EFAULT);
 	exit_unload(c->core, g);
 	while (g->fork_progress < count && !err) {
 		unsigned n = clone_batch(c, (unsigned)MIN(count - g->fork_progress, FORK_BATCH),
@@ -679,13 +376,13 @@ static enum run_next call_fork(const struct call *c)
 	}
 	exit_reload(c->core, g);
 	if (write_err)
-		return memory_error(c, write_err);
+		return call_memory_error(c, write_err);
 	if (err == ERR_AGAIN || (!err && g->fork_progress < count))
 		return RUN_YIELD;
 	int64_t made = g->fork_progress;
 
 	g->fork_progress = 0;
-	return done(c, made ? made : abi_error(err));
+	return call_done(c, made ? made : call_error(err));
 }
 
 typedef enum run_next call_fn(const struct call *c);
@@ -725,6 +422,6 @@ enum run_next hypercall_handle(struct core *core, struct guest *g, const struct 
 	};
 
 	if (number >= CREEL_CALL_COUNT)
-		return done(&c, CREEL_EINVAL);
+		return call_done(&c, CREEL_EINVAL);
 	return calls[number](&c);
 }
