@@ -172,8 +172,8 @@ static inline bool get_child(struct frame *records, uint64_t v)
 
 /*
  * Copy `n` entries, a multiple of 4: a reference on each child, and no write bit in either table. Four
- * at a time, as this is where the time of a first fault goes. Returns how many it has copied; the next
- * one's child has as many references as there can be.
+ * at a time, as this is where the time of a first fault goes; in a small guest most of them are empty.
+ * Returns how many it has copied; the next one's child has as many references as there can be.
  */
 static NOINLINE size_t copy_entries(struct frame *records, uint64_t *from, uint64_t *to, size_t n)
 {
@@ -182,8 +182,12 @@ static NOINLINE size_t copy_entries(struct frame *records, uint64_t *from, uint6
 	for (; from != end; from += 4, to += 4) {
 		uint64_t a = entry_load(from), b = entry_load(from + 1);
 		uint64_t c = entry_load(from + 2), d = entry_load(from + 3);
-		uint64_t writes = (a | b | c | d) & PT_WRITE;
+		uint64_t any = a | b | c | d;
 
+		if (!any) {
+			to[0] = to[1] = to[2] = to[3] = 0;
+			continue;
+		}
 		if (UNLIKELY(!get_child(records, a)))
 			return (size_t)(from - start);
 		to[0] = a &= ~PT_WRITE;
@@ -196,7 +200,7 @@ static NOINLINE size_t copy_entries(struct frame *records, uint64_t *from, uint6
 		if (UNLIKELY(!get_child(records, d)))
 			return (size_t)(from - start) + 3;
 		to[3] = d &= ~PT_WRITE;
-		if (writes) {
+		if (any & PT_WRITE) {
 			entry_store(from, a);
 			entry_store(from + 1, b);
 			entry_store(from + 2, c);
