@@ -221,7 +221,8 @@ static enum run_next handle_cr(struct core *core, struct guest *g, const struct 
 	unsigned number = exit->cr.number;
 
 	meter_count(core, METER_OTHER_EXIT);
-	if (number >= ARRAY_SIZE(allowed) || (exit->cr.value & ~allowed[number]))
+	if (number >= ARRAY_SIZE(allowed) || (exit->cr.value & ~allowed[number]) ||
+		(number == 4 && (exit->cr.value & ~hv.caps.cr4_possible)))
 		return general_protection(g);
 	hv.vm->set_cr(core, &g->machine.vcpu, number, exit->cr.value);
 	return skip(core, g, exit);

@@ -134,6 +134,7 @@ struct vm_caps {
 	struct tlb_caps tlb;
 	unsigned tag_count;      /* ASIDs or VPIDs that can be handed out, tag 0 left out */
 	bool has_slice_timer;    /* run() honours slice_tsc itself */
+	uint64_t cr4_possible;   /* bits that an entry accepts */
 	bool traps_control_regs; /* EXIT_CR is delivered; else CR4 is the guest's own (docs/security.md) */
 };
 

@@ -88,6 +88,7 @@ int svm_probe(struct vm_caps *caps, char *why, size_t why_size)
 	*caps = (struct vm_caps){
 		.tlb = {.flush_by_tag = f.svm_edx & CPUID_SVM_EDX_FLUSH_BY_ASID},
 		.tag_count = f.asids - 1,
+		.cr4_possible = UINT64_MAX, /* VMRUN checks for itself, and the guest's MOV before it */
 		.traps_control_regs = f.svm_edx & CPUID_SVM_EDX_DECODE_ASSIST,
 	};
 	memset(iopm, 0xff, sizeof(iopm));

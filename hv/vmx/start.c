@@ -98,6 +98,7 @@ int vmx_probe(struct vm_caps *caps, char *why, size_t why_size)
 		.tlb = { .root_tagged = true, .flush_by_tag = true },
 		.tag_count = UINT16_MAX,
 		.has_slice_timer = f.pin >> 32 & PIN_PREEMPTION_TIMER,
+		.cr4_possible = rdmsr(MSR_VMX_CR4_FIXED1),
 		.traps_control_regs = true,
 	};
 	memset(msr_bitmap, 0xff, sizeof(msr_bitmap));

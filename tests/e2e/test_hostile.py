@@ -130,7 +130,7 @@ def ports(host):
 @on("bochs")
 def control_registers(host):
     with unchanged(host):
-        for what in ("cr0", "xcr0"):
+        for what in ("cr0", "cr4", "xcr0"):
             assert host.run("machine", what).text.endswith("PASS\n")
 
 
