@@ -27,6 +27,7 @@ static int probe(struct vm_caps *caps, char *why, size_t why_size)
 	(void)why;
 	(void)why_size;
 	*caps = (struct vm_caps){.tag_count = 7,
+		.cr4_possible = UINT64_MAX,
 		.has_slice_timer = true,
 		.traps_control_regs = true,
 		.tlb = {.root_tagged = true, .flush_by_tag = true}};
