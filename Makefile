@@ -524,6 +524,7 @@ E2E += tests/e2e/test_image.py
 E2E += tests/e2e/test_boot.py
 E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
+E2E += tests/e2e/test_sealed.py
 
 # Scenarios that share one host for each kind of machine (tests/e2e/hosts.py).
 HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py tests/e2e/test_hostile.py

@@ -27,6 +27,8 @@ struct key {
 	const char *name;
 	bool (*set)(struct parser *p, struct span value);
 	const char *hint;
+	bool many;   /* may stand on several lines */
+	bool secret; /* no error may show the value */
 };
 
 static bool is_space(char c)
@@ -216,6 +218,99 @@ static bool set_insecure_plain(struct parser *p, struct span value)
 	return parse_bool(value, "yes", "no", &p->config->insecure_plain);
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* 64 hexadecimal digits at the start of `s`, which is moved past them. */
+static bool take_key(struct span *s, uint8_t key[CONFIG_KEY_SIZE])
+{
+	if (s->size < 2 * CONFIG_KEY_SIZE)
+		return false;
+	for (size_t i = 0; i < CONFIG_KEY_SIZE; i++) {
+		int high = hex_digit(s->at[2 * i]), low = hex_digit(s->at[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		key[i] = (uint8_t)(high << 4 | low);
+	}
+	s->at += 2 * CONFIG_KEY_SIZE;
+	s->size -= 2 * CONFIG_KEY_SIZE;
+	return true;
+}
+
+/* The word at the start of `s`, which is moved past it and the space behind. */
+static struct span take_word(struct span *s)
+{
+	struct span word = {s->at, 0};
+
+	while (word.size < s->size && !is_space(word.at[word.size]))
+		word.size++;
+	*s = trim((struct span){s->at + word.size, s->size - word.size});
+	return word;
+}
+
+static bool is_name(struct span s)
+{
+	for (size_t i = 0; i < s.size; i++) {
+		char c = s.at[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			    c == '.' || c == '_' || c == '-' || c == '@'))
+			return false;
+	}
+	return s.size > 0 && s.size < CONFIG_NAME_MAX;
+}
+
+static enum config_role role_of(struct span word)
+{
+	static const char *const roles[] = {
+		[ROLE_VIEWER] = "viewer",
+		[ROLE_OWNER] = "owner",
+		[ROLE_OPERATOR] = "operator",
+		[ROLE_ADMIN] = "admin",
+	};
+
+	for (enum config_role r = ROLE_VIEWER; r <= ROLE_ADMIN; r++) {
+		if (span_is(word, roles[r]))
+			return r;
+	}
+	return ROLE_NONE;
+}
+
+/* One key has one role: the same key again is refused. */
+static bool set_authorized(struct parser *p, struct span value)
+{
+	struct boot_config *c = p->config;
+	struct config_client client = {0};
+	struct span word;
+
+	if (c->client_count == CONFIG_CLIENTS_MAX || !take_key(&value, client.key) ||
+		value.size == 0 || !is_space(value.at[0]))
+		return false;
+	value = trim(value);
+	word = take_word(&value);
+	client.role = role_of(word);
+	if (client.role == ROLE_NONE || !is_name(value))
+		return false;
+	memcpy(client.name, value.at, value.size);
+	for (unsigned i = 0; i < c->client_count; i++) {
+		if (memcmp(c->clients[i].key, client.key, sizeof(client.key)) == 0)
+			return false;
+	}
+	c->clients[c->client_count++] = client;
+	return true;
+}
+
+static bool set_host_key(struct parser *p, struct span value)
+{
+	p->config->has_host_key = true;
+	return take_key(&value, p->config->host_key) && value.size == 0;
+}
+
 static bool set_cores(struct parser *p, struct span value)
 {
 	uint64_t cores;
@@ -249,18 +344,23 @@ static bool set_debug_wait(struct parser *p, struct span value)
 }
 
 static const struct key keys[] = {
-	{"console", set_console, "serial, screen, both or none"},
-	{"log", set_log, "error, warn, info or debug"},
-	{"address", set_address, "dhcp or a host's A.B.C.D/N"},
-	{"gateway", set_gateway, "A.B.C.D"},
-	{"dns", set_dns, "A.B.C.D"},
-	{"port", set_port, "1 to 65535"},
-	{"insecure-plain", set_insecure_plain, "yes or no"},
-	{"cores", set_cores, "1 to 1024"},
-	{"memory", set_memory, "96M or more, like 512M or 16G"},
-	{"reserve", set_reserve, "a size like 64M or 2G"},
-	{"smt", set_smt, "on or off"},
-	{"debug-wait", set_debug_wait, "yes or no"},
+	{.name = "console", .set = set_console, .hint = "serial, screen, both or none"},
+	{.name = "log", .set = set_log, .hint = "error, warn, info or debug"},
+	{.name = "address", .set = set_address, .hint = "dhcp or a host's A.B.C.D/N"},
+	{.name = "gateway", .set = set_gateway, .hint = "A.B.C.D"},
+	{.name = "dns", .set = set_dns, .hint = "A.B.C.D"},
+	{.name = "port", .set = set_port, .hint = "1 to 65535"},
+	{.name = "insecure-plain", .set = set_insecure_plain, .hint = "yes or no"},
+	{.name = "authorized",
+		.set = set_authorized,
+		.hint = "a new key (64 hex digits), a role, a name",
+		.many = true},
+	{.name = "host-key", .set = set_host_key, .hint = "64 hex digits", .secret = true},
+	{.name = "cores", .set = set_cores, .hint = "1 to 1024"},
+	{.name = "memory", .set = set_memory, .hint = "96M or more, like 512M or 16G"},
+	{.name = "reserve", .set = set_reserve, .hint = "a size like 64M or 2G"},
+	{.name = "smt", .set = set_smt, .hint = "on or off"},
+	{.name = "debug-wait", .set = set_debug_wait, .hint = "yes or no"},
 };
 
 static int fail_unknown(struct parser *p, struct span key)
@@ -281,7 +381,7 @@ static int set_key(struct parser *p, struct span key, struct span value)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (!span_is(key, keys[i].name))
 			continue;
-		if (p->seen & 1u << i) {
+		if (p->seen & 1u << i && !keys[i].many) {
 			fmt(p->error, CONFIG_ERROR_MAX,
 				"line %u: %s is set a second time; keep one", p->line,
 				keys[i].name);
@@ -291,7 +391,7 @@ static int set_key(struct parser *p, struct span key, struct span value)
 		if (keys[i].set(p, value))
 			return 0;
 		fmt(p->error, CONFIG_ERROR_MAX, "line %u: %s = \"%s\": write %s", p->line,
-			keys[i].name, shown(value, buf), keys[i].hint);
+			keys[i].name, keys[i].secret ? "..." : shown(value, buf), keys[i].hint);
 		return ERR_INVALID;
 	}
 	return fail_unknown(p, key);
@@ -351,13 +451,12 @@ static int check_whole(struct parser *p)
 
 void config_defaults(struct boot_config *c)
 {
-	*c = (struct boot_config){
-		.serial_console = true,
-		.screen_console = true,
-		.log_level = LOG_INFO,
-		.dhcp = true,
-		.port = DEFAULT_PORT,
-	};
+	memset(c, 0, sizeof(*c));
+	c->serial_console = true;
+	c->screen_console = true;
+	c->log_level = LOG_INFO;
+	c->dhcp = true;
+	c->port = DEFAULT_PORT;
 }
 
 int config_parse(struct boot_config *c, const char *text, size_t size, char error[CONFIG_ERROR_MAX])

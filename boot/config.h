@@ -14,6 +14,20 @@
 /* Memory that the host's tables, the network and one guest want; a machine with less is refused. */
 #define CONFIG_MIN_MEMORY (96 * MIB)
 
+#define CONFIG_CLIENTS_MAX 64
+#define CONFIG_KEY_SIZE    32
+#define CONFIG_NAME_MAX    32
+
+/* What a client may do; mgmt/ enforces it. */
+enum config_role { ROLE_NONE, ROLE_VIEWER, ROLE_OWNER, ROLE_OPERATOR, ROLE_ADMIN };
+
+/* authorized = KEY ROLE NAME: a client's public key in hexadecimal, what it may do, whose it is. */
+struct config_client {
+	uint8_t key[CONFIG_KEY_SIZE];
+	enum config_role role;
+	char name[CONFIG_NAME_MAX];
+};
+
 enum config_log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct boot_config {
@@ -26,6 +40,11 @@ struct boot_config {
 	uint32_t gateway, dns;     /* 0: none */
 	uint16_t port;             /* port = N, the management port; 7117 unless told */
 	bool insecure_plain;       /* insecure-plain = yes opens the port without a seal */
+
+	struct config_client clients[CONFIG_CLIENTS_MAX];
+	unsigned client_count;
+	bool has_host_key; /* host-key = KEY: the host's private key, on a medium for one host */
+	uint8_t host_key[CONFIG_KEY_SIZE];
 
 	unsigned max_cores;  /* cores = N; 0: all */
 	uint64_t max_memory; /* memory = SIZE, bytes of RAM to use; 0: all */

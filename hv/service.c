@@ -6,8 +6,10 @@
 #include "hv/hypervisor.h"
 #include "hv/log.h"
 #include "hv/platform.h"
+#include "hv/random.h"
 #include "hv/status.h"
 #include "lib/string.h"
+#include "lib/wipe.h"
 #include "mgmt/server.h"
 #include "net/stack.h"
 #include "net/tcp.h"
@@ -30,6 +32,8 @@ struct client {
 static struct nic *nic;
 static struct net_stack net;
 static struct server server;
+static struct channel_host sealed_host;
+static struct channel_client sealed_clients[CONFIG_CLIENTS_MAX];
 static struct client *free_clients;
 static uint64_t next_tick_us;
 static bool link_up, irq_on, had_address;
@@ -198,6 +202,7 @@ static bool start_server(const struct boot_config *conf, uint32_t connections)
 	config.connections = connections;
 	config.buffers = MIN(config.buffers, connections);
 	config.inputs = MIN(config.inputs, connections);
+	config.host = conf->insecure_plain ? NULL : &sealed_host;
 
 	size_t size = server_memory(&config);
 	void *arena = take(size);
@@ -210,6 +215,32 @@ static bool start_server(const struct boot_config *conf, uint32_t connections)
 		free_clients = &clients[i];
 	}
 	return tcp_listen(&net, conf->port, 0, &tcp_events, NULL) == OK;
+}
+
+/* The keys of sealed connections. */
+static void start_keys(const struct boot_config *conf)
+{
+	char text[2 * NOISE_KEY_SIZE + 1];
+	uint8_t key[NOISE_KEY_SIZE];
+
+	for (unsigned i = 0; i < conf->client_count; i++) {
+		memcpy(sealed_clients[i].key, conf->clients[i].key, NOISE_KEY_SIZE);
+		sealed_clients[i].role = (uint8_t)conf->clients[i].role;
+	}
+	sealed_host.clients = sealed_clients;
+	sealed_host.client_count = conf->client_count;
+	sealed_host.random = platform_random;
+	if (conf->has_host_key)
+		memcpy(key, conf->host_key, sizeof(key));
+	else
+		platform_random(key, sizeof(key));
+	noise_keys_from(&sealed_host.keys, key);
+	wipe(key, sizeof(key));
+	for (size_t i = 0; i < NOISE_KEY_SIZE; i++)
+		fmt(text + 2 * i, 3, "%02x", sealed_host.keys.public[i]);
+	if (!conf->has_host_key)
+		log_error("this host's key is gone with its next boot: creel.conf has no host-key");
+	log_info("host key: %s", text);
 }
 
 void service_start(const struct boot_info *info, struct nic *card)
@@ -230,14 +261,25 @@ void service_start(const struct boot_info *info, struct nic *card)
 		nic = NULL;
 		return;
 	}
+	if (!conf->insecure_plain && !conf->client_count) {
+		log_warn("the management port stays closed: creel.conf has no line authorized = "
+			 "KEY ROLE NAME");
+		return;
+	}
+	if (!conf->insecure_plain && !random_seeded()) {
+		log_error("the management port stays closed: the random generator has no seed");
+		return;
+	}
 	if (!conf->insecure_plain)
-		log_warn("the management port stays closed: it is not sealed yet, and creel.conf does "
-			 "not say insecure-plain = yes");
-	else if (start_server(conf, connections))
+		start_keys(conf);
+	if (!start_server(conf, connections))
+		log_error("the management port can't be opened");
+	else if (conf->insecure_plain)
 		log_warn("management on TCP port %u, INSECURE: whoever reaches it owns this host",
 			conf->port);
 	else
-		log_error("the management port can't be opened");
+		log_info("management on TCP port %u, sealed, for %u clients", conf->port,
+			conf->client_count);
 }
 
 /* ---- work ------------------------------------------------------------------------------------- */

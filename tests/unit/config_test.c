@@ -75,7 +75,7 @@ TEST(config_errors_name_line_key_value_and_remedy)
 	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
 	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns port "
-		       "insecure-plain cores memory reserve smt debug-wait");
+		       "insecure-plain authorized host-key cores memory reserve smt debug-wait");
 	REFUSES("smt =", "line 1: smt = \"\": write on or off");
 }
 
@@ -158,4 +158,60 @@ TEST(config_zero_bytes_are_no_end_of_text)
 
 	CHECK_EQ(config_parse(&config, text, sizeof(text) - 1, error), ERR_INVALID);
 	CHECK_STR(error, "line 2: \"?\": write key = value");
+}
+
+#define KEY_A "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+#define KEY_B "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+TEST(config_authorized_clients)
+{
+	CHECK_EQ(parse("authorized = " KEY_A " admin ann@lab\nauthorized=" KEY_B
+		       "\tviewer  b.o-b_2 # reads\n"),
+		0);
+	CHECK_EQ(config.client_count, 2);
+	CHECK_EQ(config.clients[0].key[31], 0x1f);
+	CHECK_EQ(config.clients[0].role, ROLE_ADMIN);
+	CHECK_STR(config.clients[0].name, "ann@lab");
+	CHECK_EQ(config.clients[1].key[0], 0xf0);
+	CHECK_EQ(config.clients[1].role, ROLE_VIEWER);
+	CHECK_STR(config.clients[1].name, "b.o-b_2");
+	CHECK(!config.has_host_key);
+	CHECK_EQ(parse("host-key = " KEY_B), 0);
+	CHECK(config.has_host_key);
+	CHECK_EQ(config.host_key[0], 0xf0);
+	CHECK_EQ(config.client_count, 0);
+}
+
+TEST(config_refuses_bad_clients_and_shows_no_host_key)
+{
+	static const char *const bad[] = {
+		"authorized =",
+		"authorized = " KEY_A,
+		"authorized = " KEY_A " admin",
+		"authorized = " KEY_A " admin two words",
+		"authorized = " KEY_A " root ann",
+		"authorized = " KEY_A "admin ann",
+		"authorized = 00" KEY_A " admin ann",
+		"authorized = 0"
+		" admin ann",
+		"authorized = " KEY_A " admin a-name-that-is-longer-than-the-31-bytes-there-are",
+		"authorized = " KEY_A " admin ann\nauthorized = " KEY_A " viewer ann2",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK_EQ(parse(bad[i]), ERR_INVALID);
+	REFUSES("host-key = " KEY_A "0", "line 1: host-key = \"...\": write 64 hex digits");
+}
+
+TEST(config_clients_are_bounded)
+{
+	static char text[CONFIG_MAX_SIZE];
+	size_t n = 0;
+
+	for (unsigned i = 0; i <= CONFIG_CLIENTS_MAX; i++) {
+		CHECK_EQ(parse(text), 0);
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "authorized = %02x%s owner c%u\n",
+			i, &KEY_A[2], i);
+	}
+	CHECK_EQ(parse(text), ERR_INVALID);
 }
