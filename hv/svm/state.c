@@ -119,7 +119,8 @@ void svm_load(struct core *core, struct vcpu *v)
 	s->cr2 = v->cr2;
 	s->cr3 = v->cr3;
 	s->cr4 = v->cr4 | c->cr4_forced;
-	ctl->int_ctl = (ctl->int_ctl & ~INT_CTL_V_TPR) | (v->cr8 & INT_CTL_V_TPR);
+	/* whole: after an entry that it refused, QEMU leaves 0 here, and a guest could keep interrupts off */
+	ctl->int_ctl = INT_CTL_V_INTR_MASKING | (v->cr8 & INT_CTL_V_TPR);
 	s->efer = v->efer | EFER_SVME;
 	s->dr6 = v->dr6;
 	s->dr7 = v->dr7;
