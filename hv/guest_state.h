@@ -63,6 +63,10 @@ int guest_check_options(const struct guest_options *o);
 /* Sets what guest_last_error() returns on the boot core. Returns `err`. */
 int guest_fail(struct core *core, int err, const char *format, ...) PRINTF(3, 4);
 
+/* A client follows what `g` writes, and wants news of it: one that holds no output holds stderr, where
+ * it is told of the end. g->lock is held. */
+bool guest_followed(const struct guest *g);
+
 /* Take `g` out of the registry if it is STOPPED, nobody reads its streams and it was not to be kept. */
 void guest_drop_if_done(struct core *core, struct guest *g);
 

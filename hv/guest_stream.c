@@ -149,6 +149,15 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
 	return (int64_t)n;
 }
 
+bool guest_followed(const struct guest *g)
+{
+	for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+		if (g->stream[i] && g->stream[i]->readers)
+			return true;
+	}
+	return false;
+}
+
 /* ---- news ------------------------------------------------------------------------------------- */
 
 static struct spinlock news_lock; /* covers the list, and guests' news and news_node */

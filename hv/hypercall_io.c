@@ -61,7 +61,7 @@ enum run_next call_write(const struct call *c)
 		n = put_guest_memory(c->core, g->stream[stream], &g->machine.mem, c->a[1], size);
 	if (!n)
 		call_wait(g, WAIT_ROOM, CREEL_FOREVER);
-	bool read = n > 0 && g->stream[stream]->readers;
+	bool read = n > 0 && guest_followed(g);
 
 	spin_unlock(&g->lock);
 	if (read)
