@@ -23,10 +23,13 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
 	hv/random.c hv/smp.c hv/status.c hv/topology.c hv/tsc_sync.c
 # guests
-HV_SRC += hv/args.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c hv/host.c \
-	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
+HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c \
+	hv/guest_stream.c hv/host.c \
+	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/linux.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c \
 	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
+# what Linux guests have
+HV_SRC += hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/uart.c
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/pci_msi.c \
@@ -135,7 +138,7 @@ check-reproducible:
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
 CLIENT_SRC   := mgmt/client/calls.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
-CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/guest.c mgmt/creelctl/json.c \
+CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c mgmt/creelctl/guest.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
@@ -251,6 +254,12 @@ heap_SRC := lib/heap.c
 UNIT_TESTS += elf
 elf_SRC := hv/elf.c lib/fmt.c
 
+UNIT_TESTS += bundle
+bundle_SRC := hv/bundle.c lib/fmt.c
+
+UNIT_TESTS += guest_devices
+guest_devices_SRC := hv/dev/acpi.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/uart.c
+
 UNIT_TESTS += config
 config_SRC := boot/config.c lib/err.c lib/fmt.c
 
@@ -328,7 +337,8 @@ guest_malloc_SRC    := guest-sdk/lib/malloc.c
 guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 
 # The hypervisor's core on a machine of paper: tests/fake_vm.h.
-CORE_SRC := hv/args.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c \
+CORE_SRC := hv/args.c hv/bundle.c hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/kvmclock.c \
+	hv/dev/lapic.c hv/dev/uart.c hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c \
 	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
 	tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
@@ -377,6 +387,9 @@ net_fuzz_SRC := $(NET_SRC)
 
 FUZZERS += config
 config_fuzz_SRC := boot/config.c lib/err.c lib/fmt.c
+
+FUZZERS += bundle
+bundle_fuzz_SRC := hv/bundle.c lib/fmt.c
 
 FUZZERS += proto
 proto_fuzz_SRC := $(PROTO_SRC)
@@ -543,6 +556,7 @@ TESTS += "$(SUBMAKE) noise-peer"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
+TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py"
 TESTS += $(foreach m,qemu1 qemu2 bochs,"tests/emu/scenarios.py -k $(m) $(HOST_E2E)")
 
 test: setup

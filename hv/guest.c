@@ -318,9 +318,12 @@ void guest_reason(const struct guest *g, char *buf, size_t size)
 		[STOP_CLIENT] = "paused by a client",
 		[STOP_MEMORY_LIMIT] = "reached its memory limit of %lu pages: raise the limit",
 		[STOP_HOST_RESERVE] = "the host has no free memory: free some, then resume",
+		[STOP_POWER_OFF] = "switched itself off",
+		[STOP_REBOOT] = "restarted",
+		[STOP_PANIC] = "kernel panic: %.*s",
 	};
 	const char *more = (const char *)g + XSTATE_OFFSET;
-	const char *f = g->stop < ARRAY_SIZE(text) ? text[g->stop] : "";
+	const char *f = g->stop < ARRAY_SIZE(text) && text[g->stop] ? text[g->stop] : "";
 	const struct budget *full;
 
 	switch ((enum guest_stop)g->stop) {
@@ -329,6 +332,9 @@ void guest_reason(const struct guest *g, char *buf, size_t size)
 		break;
 	case STOP_CRASHED:
 		fmt(buf, size, text[STOP_CRASHED], GUEST_REASON_MAX, more);
+		break;
+	case STOP_PANIC:
+		fmt(buf, size, text[STOP_PANIC], GUEST_REASON_MAX, more);
 		break;
 	case STOP_FORBIDDEN:
 		fmt(buf, size, text[STOP_FORBIDDEN], g->detail[1], GUEST_REASON_MAX, more);
@@ -353,6 +359,8 @@ void guest_reason(const struct guest *g, char *buf, size_t size)
 	case STOP_KILLED:
 	case STOP_CLIENT:
 	case STOP_HOST_RESERVE:
+	case STOP_POWER_OFF:
+	case STOP_REBOOT:
 		fmt(buf, size, "%s", f);
 		break;
 	}

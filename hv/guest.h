@@ -41,6 +41,10 @@ enum guest_stop {
 	STOP_CLIENT = 9,        /* PAUSED by a client */
 	STOP_MEMORY_LIMIT = 10, /* PAUSED: its budget, or one above it, has no page left */
 	STOP_HOST_RESERVE = 11, /* PAUSED: the host is at its reserve */
+	/* 12 is not used */
+	STOP_POWER_OFF = 13,    /* Linux: it switched itself off */
+	STOP_REBOOT = 14,       /* Linux: it restarted, which is an end too */
+	STOP_PANIC = 15,        /* Linux: its kernel panicked */
 };
 
 enum guest_stream { STREAM_IN = 0, STREAM_OUT = 1, STREAM_ERR = 2, STREAM_COUNT = 3 };

@@ -1,6 +1,7 @@
 #include "hv/guest_state.h"
 
 #include "hv/core.h"
+#include "hv/dev/board.h"
 #include "hv/hypervisor.h"
 #include "hv/meter.h"
 #include "hv/platform.h"
@@ -50,9 +51,7 @@ static uint64_t clock_of(struct object *o, const struct machine *m, uint64_t now
 
 uint64_t machine_memory(const struct machine *m)
 {
-	const struct gmem_extent *last = &m->mem.extents[m->mem.extent_count - 1];
-
-	return last->base + last->size;
+	return m->mem.extents[0].base + m->mem.extents[0].size;
 }
 
 static void default_limits(const struct machine *m, const struct guest_request *request,
@@ -210,6 +209,9 @@ int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	err = set_args(core, g, from, o);
 	if (err)
 		goto fail_args;
+	err = board_clone(core, g->account, from->board, &g->machine.board);
+	if (err)
+		goto fail_board;
 	begin_life(core, g, origin, from, request);
 	if (o)
 		memcpy(g->object.name, o->name, sizeof(g->object.name));
@@ -227,6 +229,8 @@ int guest_clone(struct core *core, struct object *origin, struct machine *from,
 fail_name:
 	if (g->counted)
 		count_children(guest_of(origin), -1);
+	board_free(core, g->machine.board);
+fail_board:
 	args_put(&hv.pool, core->id, g->machine.args);
 fail_args:
 	gmem_drop(&g->machine.mem, core->id);
@@ -271,6 +275,9 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 	err = args_get(&hv.pool, g->machine.args);
 	if (err)
 		goto fail_args;
+	err = board_clone(core, old, g->machine.board, &s->machine.board);
+	if (err)
+		goto fail_board;
 	err = gmem_share(&g->machine.mem, &s->machine.mem, old);
 	if (err)
 		goto fail_share;
@@ -301,6 +308,8 @@ fail_name:
 	budget_put(&hv.pool, s->charged);
 	gmem_drop(&s->machine.mem, core->id);
 fail_share:
+	board_free(core, s->machine.board);
+fail_board:
 	args_put(&hv.pool, core->id, g->machine.args);
 fail_args:
 	if (frame_put(&hv.pool, frame))
@@ -333,6 +342,8 @@ static void restore_machine(struct guest *g, struct snapshot *s)
 	memcpy(object_xstate(&g->object), object_xstate(&s->object), xstate_size());
 	g->machine.vcpu = s->machine.vcpu;
 	g->machine.args = s->machine.args;
+	if (s->machine.board)
+		*g->machine.board = *s->machine.board;
 	g->machine.image_end = s->machine.image_end;
 	g->machine.tsc = s->machine.tsc;
 	g->clock_runs = false;
@@ -463,6 +474,7 @@ static void release_guest(struct core *core, struct guest *g)
 	news_forget(g);
 	for (int i = 0; i < STREAM_COUNT; i++)
 		destroy_stream(core, &g->stream[i]);
+	board_free(core, g->machine.board);
 	/* Its own budget still holds the one above. */
 	budget_uncharge(g->charged, BUDGET_GUESTS, 1);
 	free_struct(core, g);
@@ -475,6 +487,7 @@ static void release_frozen(struct core *core, struct object *o, struct machine *
 
 	gmem_drop(&m->mem, core->id);
 	args_put(&hv.pool, core->id, m->args);
+	board_free(core, m->board);
 	if (frame_put(&hv.pool, frame))
 		frame_free(&hv.pool, core->id, frame);
 	account_release(&hv.pool, account);

@@ -2,7 +2,10 @@
  * Images: files of static ELF programs, and the templates made of them. A template is a guest that has
  * not begun: memory loaded, page tables built, registers set. To run an image is to clone its template.
  */
+#include "hv/image.h"
+
 #include "creel/abi.h"
+#include "hv/bundle.h"
 #include "hv/core.h"
 #include "hv/cpu.h"
 #include "hv/elf.h"
@@ -48,10 +51,10 @@ static struct core *boot_core(void)
 
 /* ---- the struct ------------------------------------------------------------------------------- */
 
-static int create(enum object_kind kind, gpa_t base, uint64_t memory, struct image **out)
+int image_create(enum object_kind kind, const struct gmem_extent *extents, unsigned count,
+	struct image **out)
 {
 	struct core *core = boot_core();
-	struct gmem_extent extent = {.base = base, .size = align_up(memory, PAGE_SIZE) - base};
 	struct account *account;
 	hpa_t frame;
 	int err = account_create(&hv.pool, core->id, hv.budget, &account);
@@ -65,7 +68,8 @@ static int create(enum object_kind kind, gpa_t base, uint64_t memory, struct ima
 
 	i->object.kind = (uint8_t)kind;
 	i->object.created_ns = platform_wall_ns();
-	err = gmem_create(&i->machine.mem, &hv.pool, core->id, hv.vm->format, account, &extent, 1);
+	err = gmem_create(&i->machine.mem, &hv.pool, core->id, hv.vm->format, account, extents,
+		count);
 	if (err)
 		goto fail_memory;
 	i->machine.mem.page_kind = FRAME_IMAGE;
@@ -81,7 +85,7 @@ fail_frame:
 
 /* ---- templates -------------------------------------------------------------------------------- */
 
-static int read_upload(void *ctx, uint64_t offset, void *buf, size_t size)
+int image_read_upload(void *ctx, uint64_t offset, void *buf, size_t size)
 {
 	struct image *upload = ctx;
 
@@ -160,17 +164,20 @@ static uint64_t default_memory(uint64_t image_end)
 	return MIN(align_up(image_end + MEMORY_SPARE, MEMORY_ALIGN), MEMORY_MAX);
 }
 
-static int make_template(struct image *upload, struct image **out)
+static int sdk_template(struct image *upload, struct image **out)
 {
 	struct core *core = boot_core();
 	char why[ELF_ERROR_MAX];
 	struct elf_image elf;
 	struct image *t;
-	int err = elf_parse(&elf, read_upload, upload, upload->size, CREEL_GPA_IMAGE, MEMORY_MAX, why);
+	int err = elf_parse(&elf, image_read_upload, upload, upload->size, CREEL_GPA_IMAGE, MEMORY_MAX, why);
 
 	if (err)
 		return guest_fail(core, err, "%s", why[0] ? why : err_str(err));
-	err = create(OBJECT_IMAGE, PAGE_SIZE, default_memory(elf.end), &t);
+	const struct gmem_extent extent = {
+		.base = PAGE_SIZE, .size = default_memory(elf.end) - PAGE_SIZE};
+
+	err = image_create(OBJECT_IMAGE, &extent, 1, &t);
 	if (err)
 		return guest_fail(core, err, "%s", err_str(err));
 	t->size = upload->size;
@@ -187,6 +194,16 @@ static int make_template(struct image *upload, struct image **out)
 	}
 	*out = t;
 	return OK;
+}
+
+static int make_template(struct image *upload, struct image **out)
+{
+	uint8_t first[8] = {0};
+	int err = image_read_upload(upload, 0, first, MIN(upload->size, sizeof(first)));
+
+	if (err)
+		return guest_fail(boot_core(), err, "%s", err_str(err));
+	return bundle_magic(first) ? linux_template(upload, out) : sdk_template(upload, out);
 }
 
 /* ---- what management calls -------------------------------------------------------------------- */
@@ -219,7 +236,8 @@ int image_begin(uint64_t size, uint64_t *upload)
 	if (size == 0 || size > FILE_MAX)
 		return guest_fail(boot_core(), ERR_TOOBIG,
 			"an image of %lu bytes: 1 byte to %llu GiB can be put", size, FILE_MAX / GIB);
-	int err = create(OBJECT_UPLOAD, 0, size, &i);
+	const struct gmem_extent extent = {.base = 0, .size = align_up(size, PAGE_SIZE)};
+	int err = image_create(OBJECT_UPLOAD, &extent, 1, &i);
 
 	if (err)
 		return guest_fail(boot_core(), err, "%s", err_str(err));
@@ -347,15 +365,16 @@ int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 	if (!o)
 		return guest_fail(core, ERR_NOENT, "no image %lu", image);
 	struct image *i = image_of(o);
+	uint64_t most = i->machine.board ? BUNDLE_MEMORY_MAX : MEMORY_MAX;
 	uint64_t memory = own.memory ? align_up(own.memory, PAGE_SIZE) : i->memory;
 	int err = guest_check_options(&own);
 
 	if (err)
 		goto out;
-	if (own.memory > MEMORY_MAX || memory < i->machine.image_end) {
+	if (own.memory > most || memory < i->machine.image_end) {
 		err = guest_fail(core, ERR_RANGE,
 			"%lu bytes of memory: this image takes %lu bytes, and a guest %llu GiB at most",
-			own.memory, i->machine.image_end, MEMORY_MAX / GIB);
+			own.memory, i->machine.image_end, most / GIB);
 		goto out;
 	}
 	struct guest_request request = {.options = &own,
@@ -366,6 +385,13 @@ int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 	err = guest_clone(core, o, &i->machine, &request, &g);
 	if (err)
 		goto out;
+	if (g->machine.board && memory != i->memory)
+		err = linux_set_memory(g, memory);
+	if (err) {
+		g->keep = false;
+		guest_stop(core, g, STOP_KILLED, NULL, 0);
+		guest_fail(core, err, "%s", err_str(err));
+	}
 	*id = g->object.id;
 	sched_admit(g);
 	object_unpin(&hv.registry, &g->object, core->id);

@@ -22,6 +22,14 @@ static bool pat_valid(uint64_t v)
 	return true;
 }
 
+/* APM Vol 2, "Long-Mode Activation": long mode is chosen while paging is off. */
+static bool efer_valid(const struct vcpu *v, uint64_t value)
+{
+	uint64_t changeable = EFER_CHANGEABLE | (v->cr0 & CR0_PG ? 0 : EFER_LME);
+
+	return ((value ^ v->efer) & ~changeable) == 0;
+}
+
 bool msr_read(struct core *core, struct guest *g, uint32_t msr, uint64_t *value)
 {
 	struct vcpu *v = &g->machine.vcpu;
@@ -53,7 +61,7 @@ bool msr_write(struct core *core, struct guest *g, uint32_t msr, uint64_t value)
 	exit_unload(core, g);
 	switch (msr) {
 	case MSR_EFER:
-		good = ((value ^ v->efer) & ~EFER_CHANGEABLE) == 0;
+		good = efer_valid(v, value);
 		if (good)
 			v->efer = value;
 		break;

@@ -16,6 +16,8 @@
 #include "hv/vm.h"
 #include "lib/heap.h"
 
+struct board;
+
 #define XSTATE_OFFSET 1408
 #define XSTATE_MAX    (PAGE_SIZE - XSTATE_OFFSET)
 
@@ -26,6 +28,7 @@ struct machine {
 	struct gmem mem;
 	struct vcpu vcpu;
 	struct args *args;
+	struct board *board; /* devices of a Linux guest; NULL: an SDK guest */
 	uint64_t tsc;       /* the guest's TSC while its clock stands still */
 	uint64_t image_end;
 };

@@ -2,6 +2,7 @@
 
 #include "hv/core.h"
 #include "hv/cpu.h"
+#include "hv/dev/board.h"
 #include "hv/exit.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
@@ -14,25 +15,42 @@
 #define REAP_STEPS_IDLE 16384
 #define ZERO_STEPS      16   /* frames zeroed before an idle core looks around again */
 
-/* Until the end of the slice, or until something else wants the core. */
-static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_end)
+/* The timer's interrupt ends what the backend can't end by itself. */
+static void arm(uint64_t until, uint64_t *armed)
+{
+	if (!hv.caps.has_slice_timer && until != *armed)
+		platform_timer(until);
+	*armed = until;
+}
+
+/* Until the end of the slice, or until something else wants the core. `board` is known when this is
+ * compiled into each of its callers, so that SDK guests don't pay for Linux guests. */
+static inline __attribute__((always_inline)) enum run_next enter_until(struct core *core,
+	struct guest *g, uint64_t slice_end, bool board)
 {
 	struct machine *m = &g->machine;
-	uint64_t start = rdtsc();
+	uint64_t start = rdtsc(), until = slice_end, armed = slice_end;
 	struct vm_exit exit;
 	enum run_next next;
 
 	do {
+		if (board) {
+			until = slice_end;
+			next = board_enter(core, g, &until);
+			if (next != RUN_AGAIN)
+				break;
+			arm(until, &armed);
+		}
 		enum tlb_action flush = tlb_enter(core->tlb, &g->tlb, m->mem.tlb_gen, m->mem.root_gen);
 
 		if (UNLIKELY(flush != TLB_KEEP))
 			meter_count(core, flush == TLB_FLUSH_ALL ? METER_FLUSH_ALL : METER_FLUSH_GUEST);
-		hv.vm->run(core, &m->vcpu, m->mem.root, g->tlb.tag, flush, slice_end, &exit);
+		hv.vm->run(core, &m->vcpu, m->mem.root, g->tlb.tag, flush, until, &exit);
 		if (UNLIKELY(!g->begun) && exit.kind != EXIT_MEMORY) {
 			g->begun = true;
 			meter_time(core, METER_FIRST_EXIT, start);
 		}
-		next = exit_handle(core, g, &exit);
+		next = board ? board_exit(core, g, &exit) : exit_handle(core, g, &exit);
 		/* A guest that loops in the delivery of #AC or #DB runs no instruction in between, so
 		 * that neither the timer nor an interrupt ever gets a chance. */
 		if (UNLIKELY(exit.kind == EXIT_EXCEPTION) && next == RUN_AGAIN && rdtsc() >= slice_end)
@@ -41,6 +59,16 @@ static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_en
 		 !__atomic_load_n(&core->sched.attention, __ATOMIC_RELAXED) &&
 		 !__atomic_load_n(&g->kick, __ATOMIC_RELAXED));
 	return next;
+}
+
+static enum run_next enter(struct core *core, struct guest *g, uint64_t slice_end)
+{
+	return enter_until(core, g, slice_end, false);
+}
+
+static enum run_next enter_board(struct core *core, struct guest *g, uint64_t slice_end)
+{
+	return enter_until(core, g, slice_end, true);
 }
 
 static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
@@ -57,7 +85,8 @@ static void run_guest(struct core *core, struct guest *g, uint64_t wake_at)
 	meter_time(core, METER_LOAD, start);
 	core->current = g;
 	core->leaving.stop = STOP_NONE;
-	enum run_next next = enter(core, g, slice_end);
+	enum run_next next = g->machine.board ? enter_board(core, g, slice_end)
+					      : enter(core, g, slice_end);
 
 	uint64_t end = rdtsc();
 

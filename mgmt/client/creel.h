@@ -85,6 +85,9 @@ enum creel_stop {
 	CREEL_STOP_MEMORY_LIMIT = 10, /* paused: its budget, or one above it, is used up */
 	CREEL_STOP_HOST_RESERVE = 11, /* paused: the host is full */
 	CREEL_STOP_FORBIDDEN_LOOP = 12,
+	CREEL_STOP_POWER_OFF = 13, /* Linux: it switched itself off */
+	CREEL_STOP_REBOOT = 14,    /* Linux: it restarted, which is an end too */
+	CREEL_STOP_PANIC = 15,     /* Linux: its kernel panicked */
 };
 
 enum creel_stream_id { CREEL_IN = 0, CREEL_OUT = 1, CREEL_ERR = 2 };

@@ -32,7 +32,7 @@ struct settings {
 	const char *host;
 	bool json, quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
 	bool only_stdout, only_stderr, reset, force, from_start;
-	const char *name;
+	const char *name, *kernel, *initrd, *cmdline;
 	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
 	const char *env[LIST_MAX + 1];
 	struct creel *host_connection;
@@ -55,6 +55,7 @@ struct command {
 	const char *text;             /* more help, or NULL */
 	const struct option *options; /* name NULL at the end; NULL: none but the global ones */
 	int least, most;              /* arguments; most -1: any number */
+	bool offline;          /* it needs no host */
 	bool arguments_follow; /* options end at the first argument; the rest is the guest's */
 	int (*run)(struct settings *s, int argc, char **argv);
 };
@@ -117,6 +118,12 @@ void json_bool(const char *key, bool value);
 /* The end of a document. */
 void json_end(void);
 
+/* ---- bundle.c ---- */
+
+/* Puts what --kernel and its friends name as an image; false after it has said what is wrong, with
+ * the exit status. */
+bool put_kernel(struct settings *s, uint64_t *image, int *status);
+
 /* ---- the commands ---- */
 
 int run_info(struct settings *s, int argc, char **argv);
@@ -127,6 +134,7 @@ int run_ps(struct settings *s, int argc, char **argv);
 int run_snapshots(struct settings *s, int argc, char **argv);
 int run_inspect(struct settings *s, int argc, char **argv);
 int run_tree(struct settings *s, int argc, char **argv);
+int run_image(struct settings *s, int argc, char **argv);
 int run_put(struct settings *s, int argc, char **argv);
 int run_rmi(struct settings *s, int argc, char **argv);
 int run_snapshot(struct settings *s, int argc, char **argv);

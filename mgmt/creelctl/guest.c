@@ -152,7 +152,8 @@ static int finish(struct output *o, const struct creel_status *status)
 		}
 		json_end_object();
 		json_end();
-	} else if (status->state == CREEL_STOPPED && status->stop != CREEL_STOP_EXIT) {
+	} else if (status->state == CREEL_STOPPED && status->stop != CREEL_STOP_EXIT &&
+		   status->stop != CREEL_STOP_POWER_OFF) {
 		complain("guest %" PRIu64 " was stopped (%s): %s", status->id,
 			stop_word(status->stop), status->reason);
 	}
@@ -220,10 +221,21 @@ static int run_attached(
 int run_run(struct settings *s, int argc, char **argv)
 {
 	struct creel_options options;
-	uint64_t id;
+	uint64_t id, image;
 	int code;
+	static char number[24], *kernel_argv[2] = {number};
 
-	(void)argc;
+	if (!argc == !s->kernel) {
+		complain("run takes an IMAGE or --kernel; usage: creelctl run [OPTION...] IMAGE "
+			 "[ARG...]");
+		return EXIT_USAGE;
+	}
+	if (s->kernel) {
+		if (!put_kernel(s, &image, &code))
+			return code;
+		snprintf(number, sizeof(number), "%" PRIu64, image);
+		argv = kernel_argv;
+	}
 	/* As everywhere, the first argument is the program's own name. */
 	if (!fill_options(s, &options, argv))
 		return EXIT_USAGE;

@@ -42,10 +42,23 @@ static const struct option ps_options[] = {
 		FLAG(0, "rm", remove, "remove it when it has stopped"),                            \
 		FLAG(0, "paused", paused, "make it, but do not start it yet")
 
+#define KERNEL_OPTIONS                                                                             \
+	VALUE(0, "kernel", TEXT, kernel, "FILE", "a Linux kernel (bzImage)"),                       \
+		VALUE(0, "initrd", TEXT, initrd, "FILE", "its initramfs"),                       \
+		VALUE(0, "cmdline", TEXT, cmdline, "TEXT",                                       \
+			"its command line (console=ttyS0 panic=-1)")
+
+static const struct option image_options[] = {
+	KERNEL_OPTIONS,
+	VALUE('m', "memory", SIZE, memory, "SIZE", "memory of its guests (256M)"),
+	END,
+};
+
 static const struct option run_options[] = {
 	VALUE(0, "name", TEXT, name, "NAME", "a name to call it by"),
 	VALUE('m', "memory", SIZE, memory, "SIZE", "its memory (what the image asks for)"),
 	FLAG('d', "detach", detach, "print its number and return at once"),
+	KERNEL_OPTIONS,
 	BEGIN_OPTIONS,
 	END,
 };
@@ -116,6 +129,17 @@ const struct command commands[] = {
 		.run = run_put,
 	},
 	{
+		.name = "image",
+		.synopsis = "build --kernel FILE [OPTION...] OUTPUT",
+		.summary = "make an image of a Linux guest",
+		.text = "OUTPUT is one file, which \"creelctl put\" and the boot volume take.",
+		.options = image_options,
+		.least = 1,
+		.most = 2,
+		.offline = true,
+		.run = run_image,
+	},
+	{
 		.name = "images",
 		.synopsis = "",
 		.summary = "list images",
@@ -136,9 +160,11 @@ const struct command commands[] = {
 		.summary = "run an image as a new guest",
 		.text = "Without -d its stdout and stderr come here until it stops, and its\n"
 			"exit status is ours. ^C kills it. With --json all of it is one\n"
-			"document at the end. The guest's arguments are IMAGE and the ARGs.",
+			"document at the end. The guest's arguments are IMAGE and the ARGs.\n"
+			"With --kernel and no IMAGE a Linux kernel is put as an image of its\n"
+			"file's name, and run.",
 		.options = run_options,
-		.least = 1,
+		.least = 0,
 		.most = -1,
 		.arguments_follow = true,
 		.run = run_run,
@@ -299,6 +325,7 @@ const struct command commands[] = {
 		.synopsis = "[COMMAND]",
 		.summary = "tell about creelctl, or about a command",
 		.most = 1,
+		.offline = true,
 		.run = run_help,
 	},
 	{0},
@@ -323,8 +350,8 @@ static int run_command(struct settings *s, const struct command *c, int argc, ch
 			c->name, c->synopsis);
 		return EXIT_USAGE;
 	}
-	if (c->run == run_help)
-		return run_help(s, count, argv);
+	if (c->offline)
+		return c->run(s, count, argv);
 	s->host_connection = creel_new();
 	if (!s->host_connection)
 		abort();

@@ -112,6 +112,9 @@ const char *stop_word(enum creel_stop stop)
 		[CREEL_STOP_MEMORY_LIMIT] = "memory limit",
 		[CREEL_STOP_HOST_RESERVE] = "host full",
 		[CREEL_STOP_FORBIDDEN_LOOP] = "exception loop",
+		[CREEL_STOP_POWER_OFF] = "power off",
+		[CREEL_STOP_REBOOT] = "reboot",
+		[CREEL_STOP_PANIC] = "kernel panic",
 	};
 
 	return (size_t)stop < sizeof(words) / sizeof(words[0]) ? words[stop] : "unknown";
@@ -135,9 +138,12 @@ int exit_of(const struct creel_status *status)
 	switch (status->stop) {
 	case CREEL_STOP_EXIT:
 		return status->exit_status & 0xff;
+	case CREEL_STOP_POWER_OFF:
+		return EXIT_DONE;
 	case CREEL_STOP_KILLED:
 		return EXIT_KILLED;
 	case CREEL_STOP_CRASHED:
+	case CREEL_STOP_PANIC:
 		return EXIT_CRASHED;
 	case CREEL_STOP_BAD_ADDRESS:
 		return EXIT_BAD_ADDRESS;

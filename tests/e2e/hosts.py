@@ -28,6 +28,8 @@ MACHINES = {
     "qemu1": dict(kind="qemu", cpus=1, mem=256),
     "qemu2": dict(kind="qemu", cpus=2, mem=256),
     "bochs": dict(kind="bochs", cpus=1, mem=256),
+    "linux-qemu": dict(kind="qemu", cpus=1, mem=512),
+    "linux-bochs": dict(kind="bochs", cpus=1, mem=512),
 }
 BOOT = 120     # seconds
 SETTLE = 20    # for what was dropped to be free again
@@ -100,7 +102,7 @@ class Host:
         self.cores = MACHINES[name]["cpus"]
         self.machine = Machine(**MACHINES[name]).start()
         self.environment = dict(os.environ, CREEL_HOST=f"127.0.0.1:{self.machine.port}")
-        self.most_guests = 110 if name == "bochs" else 1010  # at once, in any scenario
+        self.most_guests = 110 if "bochs" in name else 1010  # at once, in any scenario
         self._canary = None
         try:
             self.machine.wait_for(r"address: \d+\.", BOOT, fail="PANIC")
@@ -251,7 +253,8 @@ def on(*names):
     def register(function):
         for name in names:
             wrapper = functools.partial(_scenario, name, function)
-            function.__globals__[f"test_{name}_{function.__name__}"] = wrapper
+            machine = name.replace("-", "_")
+            function.__globals__[f"test_{machine}_{function.__name__}"] = wrapper
         return function
     return register
 

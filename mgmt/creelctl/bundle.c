@@ -1,0 +1,130 @@
+/* Images of Linux guests: one file of kernel, initrd and command line (lib/bundle.h). */
+#include "mgmt/creelctl/creelctl.h"
+
+#include "lib/bundle.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_MEMORY  (256 * MIB)
+#define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
+
+static bool align(FILE *to, uint64_t *at)
+{
+	static const char zeros[BUNDLE_ALIGN];
+	size_t n = (size_t)(align_up(*at, BUNDLE_ALIGN) - *at);
+
+	*at += n;
+	return fwrite(zeros, 1, n, to) == n;
+}
+
+static bool add_file(FILE *to, const char *path, uint64_t *at, struct bundle_part *part)
+{
+	static char buf[1 << 16];
+	FILE *f = path ? fopen(path, "rb") : NULL;
+	bool good = true;
+	size_t n;
+
+	part->offset = *at;
+	if (!path)
+		return true;
+	if (!f) {
+		complain("can't open %s: %s", path, strerror(errno));
+		return false;
+	}
+	while (good && (n = fread(buf, 1, sizeof(buf), f)) > 0) {
+		good = fwrite(buf, 1, n, to) == n;
+		part->size += n;
+	}
+	if (ferror(f) || !good)
+		complain("can't copy %s: %s", path, strerror(errno));
+	good = good && !ferror(f);
+	fclose(f);
+	*at += part->size;
+	return good && align(to, at);
+}
+
+static bool write_bundle(const struct settings *s, FILE *to)
+{
+	const char *cmdline = s->cmdline ? s->cmdline : DEFAULT_CMDLINE;
+	struct bundle_header h = {
+		.version = BUNDLE_VERSION,
+		.header_size = sizeof(h),
+		.memory = align_up(s->memory ? s->memory : DEFAULT_MEMORY, PAGE_SIZE),
+		.cmdline.size = strlen(cmdline),
+	};
+	uint64_t at = sizeof(h);
+
+	memcpy(h.magic, BUNDLE_MAGIC, sizeof(h.magic));
+	if (fwrite(&h, sizeof(h), 1, to) != 1 || !align(to, &at))
+		return false;
+	if (!add_file(to, s->kernel, &at, &h.kernel) || !add_file(to, s->initrd, &at, &h.initrd))
+		return false;
+	h.cmdline.offset = at;
+	return fwrite(cmdline, 1, h.cmdline.size, to) == h.cmdline.size &&
+	       fseek(to, 0, SEEK_SET) == 0 && fwrite(&h, sizeof(h), 1, to) == 1 &&
+	       fflush(to) == 0;
+}
+
+static long read_file(void *arg, void *buf, size_t size)
+{
+	return (long)fread(buf, 1, size, arg);
+}
+
+/* The image's name is the kernel's, as it came. */
+bool put_kernel(struct settings *s, uint64_t *image, int *status)
+{
+	struct creel_image put;
+	FILE *f = tmpfile();
+	char *path;
+	int code;
+
+	*status = EXIT_REFUSED;
+	if (!f) {
+		complain("can't make a temporary file: %s", strerror(errno));
+		return false;
+	}
+	if (!write_bundle(s, f) || fseek(f, 0, SEEK_END)) {
+		fclose(f);
+		return false;
+	}
+	long size = ftell(f);
+
+	rewind(f);
+	path = strdup(s->kernel);
+	code = creel_put(s->host_connection, basename(path), (uint64_t)size, read_file, f, &put);
+	free(path);
+	fclose(f);
+	if (code != CREEL_OK) {
+		*status = failed(s, code);
+		return false;
+	}
+	*image = put.id;
+	return true;
+}
+
+int run_image(struct settings *s, int argc, char **argv)
+{
+	FILE *f;
+	bool good;
+
+	if (strcmp(argv[0], "build") != 0 || argc != 2 || !s->kernel) {
+		complain("usage: creelctl image build --kernel FILE [OPTION...] OUTPUT");
+		return EXIT_USAGE;
+	}
+	f = fopen(argv[1], "wb");
+	if (!f) {
+		complain("can't open %s: %s", argv[1], strerror(errno));
+		return EXIT_REFUSED;
+	}
+	good = write_bundle(s, f);
+	if (fclose(f) || !good) {
+		complain("%s was not made", argv[1]);
+		remove(argv[1]);
+		return EXIT_REFUSED;
+	}
+	return EXIT_DONE;
+}

@@ -1,0 +1,80 @@
+"""Debian's kernel and a small user space, as a Linux guest for tests. Fetched only when asked for.
+
+    kernel()      path of the kernel that linux-image-cloud-amd64 has now
+    initrd(init)  an initramfs with busybox and `init` as /init
+"""
+import glob
+import gzip
+import os
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CACHE = os.path.join(ROOT, "build", "debian")
+
+SHELL = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox --install -s /bin
+export PATH=/bin
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+stty raw -echo
+echo shell
+while read -r line; do
+	eval "$line"
+	echo ok
+done
+"""
+
+
+def _depends(package):
+    out = subprocess.run(["apt-cache", "depends", package], check=True, capture_output=True, text=True)
+    for line in out.stdout.splitlines():
+        if "Depends: linux-image-" in line:
+            return line.split()[-1]
+    raise AssertionError(f"{package} depends on no kernel")
+
+
+def _unpack(package):
+    """The folder that a Debian package unpacks to."""
+    folder = os.path.join(CACHE, package)
+    if os.path.isdir(folder):
+        return folder
+    os.makedirs(CACHE, exist_ok=True)
+    for old in glob.glob(os.path.join(CACHE, f"{package}_*.deb")):
+        os.remove(old)
+    subprocess.run(["apt-get", "-qq", "download", package], check=True, cwd=CACHE,
+                   stderr=subprocess.DEVNULL)
+    deb, = glob.glob(os.path.join(CACHE, f"{package}_*.deb"))
+    subprocess.run(["dpkg", "-x", deb, folder + ".part"], check=True)
+    os.remove(deb)
+    os.rename(folder + ".part", folder)
+    return folder
+
+
+def kernel():
+    found = glob.glob(os.path.join(CACHE, "linux-image-*", "boot", "vmlinuz-*-cloud-amd64"))
+    if not found:
+        found = glob.glob(os.path.join(_unpack(_depends("linux-image-cloud-amd64")), "boot", "vmlinuz-*"))
+    return found[0]
+
+
+def _entry(name, mode, data=b""):
+    """Linux kernel documentation, "initramfs buffer format": newc."""
+    _entry.inode += 1
+    numbers = (_entry.inode, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08x" % n for n in numbers) + name.encode() + b"\0"
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+
+
+_entry.inode = 0
+
+
+def initrd(init=SHELL, files=()):
+    """The archive's bytes. `files`: more of them, as (name, bytes)."""
+    with open(os.path.join(_unpack("busybox-static"), "bin", "busybox"), "rb") as f:
+        busybox = f.read()
+    parts = [_entry(name, 0o40755) for name in ("bin", "dev", "proc", "sys", "tmp")]
+    parts += [_entry("bin/busybox", 0o100755, busybox), _entry("init", 0o100755, init.encode())]
+    parts += [_entry(name, 0o100644, data) for name, data in files]
+    return gzip.compress(b"".join(parts) + _entry("TRAILER!!!", 0), 1, mtime=0)
