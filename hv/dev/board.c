@@ -13,6 +13,7 @@
 
 #define PANIC_TEXT     "Kernel panic - not syncing: "
 #define APIC_BASE      (0xfee00000ull | APIC_BASE_ENABLE | APIC_BASE_X2APIC | APIC_BASE_BSP)
+#define MISC_ENABLE    1ull /* Intel: fast strings, and nothing disabled */
 #define LAST_PORT(first, count) ((first) + (count) - 1)
 
 /* CPUID of the KVM interface: Documentation/virt/kvm/x86/cpuid.rst. The name alone lets Linux stay in
@@ -365,6 +366,9 @@ static bool read_msr(struct core *core, struct board *b, uint32_t msr, uint64_t 
 	case KVMCLOCK_MSR_CLOCK:
 		*value = b->clock_msr;
 		return true;
+	case MSR_MISC_ENABLE:
+		*value = MISC_ENABLE;
+		return true;
 	case MSR_DE_CFG:
 		*value = DE_CFG_LFENCE_SERIALISE;
 		return true;
@@ -459,6 +463,12 @@ static enum run_next handle_msr_write(struct core *core, struct guest *g, const 
 			return exit_handle(core, g, exit);
 		count(core, g, METER_MSR);
 		return skip(core, g, exit);
+	case MSR_MISC_ENABLE:
+		if (value != MISC_ENABLE)
+			return exit_handle(core, g, exit);
+		count(core, g, METER_MSR);
+		return skip(core, g, exit);
+	case MSR_UCODE_REV: /* Intel: written before it is read */
 	case MSR_DE_CFG:
 	case MSR_AMD_PERF_FIRST ... MSR_AMD_PERF_LAST:
 	case MSR_AMD_NB_CFG:

@@ -9,6 +9,7 @@ import guest  # noqa: E402
 from hosts import Attached, on, unchanged  # noqa: E402
 
 ALL = ("linux-qemu",)
+BOTH = ("linux-qemu", "linux-bochs")
 IMAGE = "linux"
 BOOT = 150  # seconds
 
@@ -51,7 +52,7 @@ def shell_of(host, number):
     return Attached(host, "attach", "-i", str(number))
 
 
-@on(*ALL)
+@on(*BOTH)
 def boots_answers_and_switches_itself_off(host):
     client, number = booted(host)
     assert client.ask("uname -s -m") == ["Linux x86_64"]
