@@ -17,6 +17,8 @@ struct block {
 
 static struct block blocks[FAKE_MAX_CORES];
 
+uint64_t fake_op_ticks = FAKE_OP_TICKS;
+
 static struct block *block_of(struct core *core)
 {
 	return &blocks[core->id];
@@ -205,7 +207,7 @@ static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag, enu
 			return;
 		const struct fake_op copy = *op;
 
-		fake_advance(FAKE_OP_TICKS);
+		fake_advance(fake_op_ticks);
 		if (execute(core, v, root, slice_tsc, &copy, out))
 			return;
 	}

@@ -17,7 +17,7 @@
 #define FAKE_CODE      CREEL_GPA_IMAGE
 #define FAKE_DATA      0x400000ull /* memory that programs may use, and the image does not */
 #define FAKE_KHZ       1000000ull  /* a tick of the clock is a nanosecond */
-#define FAKE_OP_TICKS  50
+#define FAKE_OP_TICKS  50 /* of an operation, unless fake_op_ticks says more */
 
 enum fake_op_kind {
 	FAKE_CALL,   /* hypercall a[0] with a[1] to a[6] */
@@ -78,5 +78,7 @@ uint64_t fake_image(const char *name, const struct fake_op *ops, unsigned n);
 void fake_turn(unsigned core);
 /* Turns of all cores, until no guest is runnable and no timer set, `max` rounds at most. */
 void fake_run(unsigned max);
+
+extern uint64_t fake_op_ticks;
 
 #endif

@@ -7,6 +7,7 @@
 
 #define FRAMES 1024
 #define TURNS  200
+#define OP_TICKS 5000 /* so that a guest which loops over exits ends its slices soon */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -66,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	left = size;
 	fake_start(1, FRAMES, 0);
 	fake_host_op = any_call;
+	fake_op_ticks = OP_TICKS;
 	uint64_t image = fake_image("fuzz", program, 1);
 
 	CHECK_EQ(guest_run(image, &o, &id), 0);
