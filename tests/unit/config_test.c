@@ -75,7 +75,7 @@ TEST(config_errors_name_line_key_value_and_remedy)
 	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
 	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns port "
-		       "insecure-plain authorized host-key cores memory reserve smt debug-wait");
+		       "authorized host-key insecure-plain cores memory reserve smt debug-wait");
 	REFUSES("smt =", "line 1: smt = \"\": write on or off");
 }
 
