@@ -167,7 +167,7 @@ static bool execute(struct core *core, struct vcpu *v, hpa_t root, uint64_t slic
 		uint64_t rip = out->rip;
 
 		*out = fake_exit;
-		out->kind = (enum vm_exit_kind)a[0];
+		out->kind = (enum vm_exit_kind)(a[0] % EXIT_KINDS); /* a guest may write over its program */
 		out->rip = rip;
 		out->next_rip = next;
 		return true;
