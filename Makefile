@@ -138,7 +138,8 @@ check-reproducible:
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
 CLIENT_SRC   := mgmt/client/calls.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
-CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c mgmt/creelctl/guest.c mgmt/creelctl/json.c \
+CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c \
+	mgmt/creelctl/commands.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))

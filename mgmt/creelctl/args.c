@@ -1,15 +1,15 @@
-/* The command line: options by table, help out of the same tables. */
+/* The command line, by the tables of commands and options. */
 #include "mgmt/creelctl/creelctl.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct option global_options[] = {
-	{'H', "host", OPTION_TEXT, offsetof(struct settings, host), "HOST[:PORT]",
-		"the host to talk to (else $CREEL_HOST, else 127.0.0.1:7117)"},
-	{0, "json", OPTION_FLAG, offsetof(struct settings, json), NULL, "print JSON"},
-	{0},
+const struct option global_options[] = {
+	VALUE('H', "host", TEXT, &settings.host, "HOST[:PORT]",
+		"the host to talk to (else $CREEL_HOST, else 127.0.0.1:7117)"),
+	FLAG(0, "json", &settings.json, "print JSON"),
+	END_OPTIONS,
 };
 
 /* Letters to change, put in or leave out to make `a` into `b`. */
@@ -39,24 +39,80 @@ static size_t distance(const char *a, const char *b)
 	return row[n];
 }
 
-const struct command *find_command(const char *name)
+const struct command *next_command(const struct command *c)
+{
+	const struct command_group *g = command_groups;
+
+	if (!c)
+		return g->commands;
+	if (c[1].name)
+		return c + 1;
+	for (; g->title; g++) {
+		for (const struct command *i = g->commands; i->name; i++) {
+			if (i == c)
+				return g[1].title ? g[1].commands : NULL;
+		}
+	}
+	return NULL;
+}
+
+/* A single word that only begins the names of some commands, as in "image". */
+static bool is_prefix(const char *word)
+{
+	for (const struct command *c = next_command(NULL); c; c = next_command(c)) {
+		if (!strncmp(c->name, word, strlen(word)) && c->name[strlen(word)] == ' ')
+			return true;
+	}
+	return false;
+}
+
+static const struct command *by_command_name(const char *name)
+{
+	for (const struct command *c = next_command(NULL); c; c = next_command(c)) {
+		if (!strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name)))
+			return c;
+	}
+	return NULL;
+}
+
+static void unknown_command(const char *name)
 {
 	const struct command *near = NULL;
 	size_t best = 3;
 
-	for (const struct command *c = commands; c->name; c++) {
-		if (!strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name)))
-			return c;
+	for (const struct command *c = next_command(NULL); c; c = next_command(c)) {
 		if (distance(name, c->name) < best) {
 			best = distance(name, c->name);
 			near = c;
 		}
 	}
-	if (near)
+	if (is_prefix(name))
+		complain("\"%s\" needs another word; \"creelctl help %s\" lists them", name,
+			name);
+	else if (near)
 		complain("there is no command \"%s\"; did you mean \"%s\"?", name, near->name);
 	else
 		complain("there is no command \"%s\"; \"creelctl help\" lists them", name);
-	return NULL;
+}
+
+const struct command *find_command(int argc, char **argv, int *words)
+{
+	const struct command *c;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s", argv[0]);
+	if (argc > 1 && is_prefix(argv[0])) {
+		snprintf(name, sizeof(name), "%s %s", argv[0], argv[1]);
+		*words = 2;
+		c = by_command_name(name);
+		if (c)
+			return c;
+	}
+	*words = 1;
+	c = by_command_name(argv[0]);
+	if (!c)
+		unknown_command(name);
+	return c;
 }
 
 bool parse_size(const char *text, uint64_t *out)
@@ -109,25 +165,25 @@ static const struct option *by_letter(const struct option *o, char letter)
 	return NULL;
 }
 
-static bool set_option(struct settings *s, const struct option *o, const char *value)
+static bool set_option(const struct option *o, const char *value)
 {
-	void *member = (char *)s + o->offset;
-	const char **list = member;
+	const char **list = o->to;
 
 	switch (o->kind) {
 	case OPTION_FLAG:
-		*(bool *)member = true;
+		*(bool *)o->to = true;
 		return true;
 	case OPTION_TEXT:
-		*(const char **)member = value;
+	case OPTION_FILE:
+		*(const char **)o->to = value;
 		return true;
 	case OPTION_NUMBER:
-		if (parse_number(value, member) && *(uint64_t *)member)
+		if (parse_number(value, o->to) && *(uint64_t *)o->to)
 			return true;
 		complain("--%s takes a whole number above 0, not \"%s\"", o->name, value);
 		return false;
 	case OPTION_SIZE:
-		if (parse_size(value, member) && *(uint64_t *)member)
+		if (parse_size(value, o->to) && *(uint64_t *)o->to)
 			return true;
 		complain("--%s takes a size as in 64M or 1.5G, not \"%s\"", o->name, value);
 		return false;
@@ -160,7 +216,7 @@ static bool unknown_option(const struct command *c, const char *text)
 	return false;
 }
 
-static bool long_option(struct settings *s, const struct command *c, int argc, char **argv, int *i)
+static bool long_option(const struct command *c, int argc, char **argv, int *i)
 {
 	const char *name = argv[*i] + 2, *equals = strchr(name, '=');
 	size_t size = equals ? (size_t)(equals - name) : strlen(name);
@@ -178,12 +234,11 @@ static bool long_option(struct settings *s, const struct command *c, int argc, c
 		complain("--%s needs a value: --%s %s", o->name, o->name, o->value);
 		return false;
 	}
-	return set_option(s, o, o->kind == OPTION_FLAG ? NULL : equals ? equals + 1 : argv[++*i]);
+	return set_option(o, o->kind == OPTION_FLAG ? NULL : equals ? equals + 1 : argv[++*i]);
 }
 
 /* "-di", "-n5", "-n 5" */
-static bool short_options(
-	struct settings *s, const struct command *c, int argc, char **argv, int *i)
+static bool short_options(const struct command *c, int argc, char **argv, int *i)
 {
 	for (const char *p = argv[*i] + 1; *p; p++) {
 		const struct option *o = by_letter(global_options, *p);
@@ -194,19 +249,19 @@ static bool short_options(
 		if (!o)
 			return unknown_option(c, text);
 		if (o->kind == OPTION_FLAG) {
-			set_option(s, o, NULL);
+			set_option(o, NULL);
 			continue;
 		}
 		if (!p[1] && *i + 1 == argc) {
 			complain("-%c needs a value: -%c %s", *p, *p, o->value);
 			return false;
 		}
-		return set_option(s, o, p[1] ? p + 1 : argv[++*i]);
+		return set_option(o, p[1] ? p + 1 : argv[++*i]);
 	}
 	return true;
 }
 
-int parse_options(struct settings *s, const struct command *command, int argc, char **argv)
+int parse_options(const struct command *command, int argc, char **argv)
 {
 	bool options = true;
 	int count = 0;
@@ -223,62 +278,11 @@ int parse_options(struct settings *s, const struct command *command, int argc, c
 		} else if (!strcmp(a, "--")) {
 			options = false;
 		} else if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
-			exit(help(command ? command->name : NULL));
-		} else if (a[1] == '-' ? !long_option(s, command, argc, argv, &i)
-				       : !short_options(s, command, argc, argv, &i)) {
+			exit(command ? help_on(command) : help(0, NULL));
+		} else if (a[1] == '-' ? !long_option(command, argc, argv, &i)
+				       : !short_options(command, argc, argv, &i)) {
 			return -1;
 		}
 	}
 	return count;
-}
-
-static void print_options(const struct option *o)
-{
-	for (; o && o->name; o++) {
-		char text[64], letter[5] = {'-', o->letter, ',', ' ', 0};
-
-		snprintf(text, sizeof(text), "%s--%s%s%s", o->letter ? letter : "    ", o->name,
-			o->value ? " " : "", o->value ? o->value : "");
-		printf("  %-28s %s\n", text, o->help);
-	}
-}
-
-static void print_all(void)
-{
-	puts("creelctl steers a Creel host: guests, their snapshots and forks.\n\n"
-	     "usage: creelctl [-H HOST[:PORT]] [--json] COMMAND ...\n");
-	for (const struct command *c = commands; c->name; c++)
-		printf("  %-11s %s\n", c->name, c->summary);
-	puts("\nA guest, snapshot or image is given by its number or its name.\n\nOptions:");
-	print_options(global_options);
-	puts("\nExit status:\n"
-	     "  run, attach   the guest's own, 0 to 124\n"
-	     "  125           the host refused, or something here failed\n"
-	     "  126           no connection to the host\n"
-	     "  127           the command line makes no sense\n"
-	     "  130           interrupted\n"
-	     "  132 forbidden, 134 crashed, 135 triple fault, 137 killed, 139 bad address,\n"
-	     "  140 halted, 141 other: how a guest ended that did not exit\n\n"
-	     "\"creelctl help COMMAND\" tells more.");
-}
-
-int help(const char *name)
-{
-	const struct command *c;
-
-	if (!name) {
-		print_all();
-		return EXIT_DONE;
-	}
-	c = find_command(name);
-	if (!c)
-		return EXIT_USAGE;
-	printf("usage: creelctl %s%s%s\n\n%s.\n", c->name, c->synopsis[0] ? " " : "", c->synopsis,
-		c->summary);
-	if (c->text)
-		printf("\n%s\n", c->text);
-	puts("\nOptions:");
-	print_options(c->options);
-	print_options(global_options);
-	return EXIT_DONE;
 }

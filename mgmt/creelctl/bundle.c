@@ -106,24 +106,25 @@ bool put_kernel(struct settings *s, uint64_t *image, int *status)
 	return true;
 }
 
-int run_image(struct settings *s, int argc, char **argv)
+int run_image_build(struct settings *s, int argc, char **argv)
 {
 	FILE *f;
 	bool good;
 
-	if (strcmp(argv[0], "build") != 0 || argc != 2 || !s->kernel) {
-		complain("usage: creelctl image build --kernel FILE [OPTION...] OUTPUT");
+	(void)argc;
+	if (!s->kernel) {
+		complain("image build needs --kernel FILE");
 		return EXIT_USAGE;
 	}
-	f = fopen(argv[1], "wb");
+	f = fopen(argv[0], "wb");
 	if (!f) {
-		complain("can't open %s: %s", argv[1], strerror(errno));
+		complain("can't open %s: %s", argv[0], strerror(errno));
 		return EXIT_REFUSED;
 	}
 	good = write_bundle(s, f);
 	if (fclose(f) || !good) {
-		complain("%s was not made", argv[1]);
-		remove(argv[1]);
+		complain("%s was not made", argv[0]);
+		remove(argv[0]);
 		return EXIT_REFUSED;
 	}
 	return EXIT_DONE;

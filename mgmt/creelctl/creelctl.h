@@ -27,7 +27,10 @@ enum exit_status {
 	EXIT_STOPPED = 141,     /* in some other way */
 };
 
-/* Values of all options of all commands; each is 0 or NULL unless given. */
+/*
+ * What the options that several commands share were given; each is 0 or NULL unless it was. An
+ * option of one file's commands may as well have a static variable of that file.
+ */
 struct settings {
 	const char *host;
 	bool json, quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
@@ -38,29 +41,67 @@ struct settings {
 	struct creel *host_connection;
 };
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_LIST };
+extern struct settings settings; /* the only one */
+
+/* Where an option's value goes: bool, const char *, uint64_t above 0, the same, an array of
+ * LIST_MAX + 1 pointers, a path as const char *. */
+enum option_kind {
+	OPTION_FLAG,
+	OPTION_TEXT,
+	OPTION_NUMBER,
+	OPTION_SIZE,
+	OPTION_LIST,
+	OPTION_FILE,
+};
 
 struct option {
 	char letter; /* 0: none */
 	const char *name;
 	enum option_kind kind;
-	size_t offset;     /* of its value in struct settings */
+	void *to;
 	const char *value; /* what help calls it */
 	const char *help;
 };
 
+/* clang-format off: rows of a table of options */
+#define FLAG(letter, name, to, help)              {letter, name, OPTION_FLAG, to, NULL, help}
+#define VALUE(letter, name, kind, to, value, help) {letter, name, OPTION_##kind, to, value, help}
+#define FILENAME(letter, name, to, help)          {letter, name, OPTION_FILE, to, "FILE", help}
+#define END_OPTIONS                               {0}
+#define END_COMMANDS                              {0}
+/* clang-format on */
+
+/* What the arguments of a command name: completion offers such. */
+enum names {
+	NAMES_NOTHING,
+	NAMES_GUEST,
+	NAMES_THING,  /* guests and snapshots, to be removed */
+	NAMES_SOURCE, /* the same, to be forked */
+	NAMES_IMAGE,
+	NAMES_ANY, /* guests, snapshots and images */
+	NAMES_FILE,
+	NAMES_COMMAND,
+};
+
 struct command {
-	const char *name, *alias; /* alias: NULL or another name */
+	const char *name;  /* one word, or two as in "image build" */
+	const char *alias; /* another name, or NULL */
 	const char *synopsis, *summary;
 	const char *text;             /* more help, or NULL */
-	const struct option *options; /* name NULL at the end; NULL: none but the global ones */
+	const struct option *options; /* NULL: none but the global ones */
 	int least, most;              /* arguments; most -1: any number */
+	enum names arguments;
 	bool offline;          /* it needs no host */
 	bool arguments_follow; /* options end at the first argument; the rest is the guest's */
 	int (*run)(struct settings *s, int argc, char **argv);
 };
 
-extern const struct command commands[]; /* name NULL at the end */
+struct command_group {
+	const char *title;
+	const struct command *commands; /* name NULL at the end */
+};
+
+extern const struct command_group command_groups[]; /* title NULL at the end */
 
 /* ---- args.c ---- */
 
@@ -68,11 +109,23 @@ extern const struct command commands[]; /* name NULL at the end */
  * Takes the options out of argv, leaving the arguments in place; returns how many, or -1 after it
  * has said what is wrong. `command` may be NULL: options before the command.
  */
-int parse_options(struct settings *s, const struct command *command, int argc, char **argv);
-const struct command *find_command(const char *name);
-int help(const char *name);
+int parse_options(const struct command *command, int argc, char **argv);
+/*
+ * The command that argv begins with, and how many words its name has; NULL after it has said what
+ * is wrong.
+ */
+const struct command *find_command(int argc, char **argv, int *words);
+/* The commands one by one: NULL for the first, NULL after the last. */
+const struct command *next_command(const struct command *c);
+extern const struct option global_options[];
 /* "12", "64M", "1.5GiB" as bytes. */
 bool parse_size(const char *text, uint64_t *out);
+
+/* ---- help.c ---- */
+
+/* Returns the exit status. */
+int help(int argc, char **argv);
+int help_on(const struct command *c);
 
 /* ---- print.c ---- */
 
@@ -134,7 +187,7 @@ int run_ps(struct settings *s, int argc, char **argv);
 int run_snapshots(struct settings *s, int argc, char **argv);
 int run_inspect(struct settings *s, int argc, char **argv);
 int run_tree(struct settings *s, int argc, char **argv);
-int run_image(struct settings *s, int argc, char **argv);
+int run_image_build(struct settings *s, int argc, char **argv);
 int run_put(struct settings *s, int argc, char **argv);
 int run_rmi(struct settings *s, int argc, char **argv);
 int run_snapshot(struct settings *s, int argc, char **argv);

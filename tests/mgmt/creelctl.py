@@ -339,6 +339,9 @@ def test_usage_errors_name_what_is_wrong():
     for args, words in [
             (["frok"], 'no command "frok"; did you mean "fork"?'),
             (["xyzzy"], '"creelctl help" lists them'),
+            (["image"], '"image" needs another word'),
+            (["image", "bild", "x"], 'no command "image bild"; did you mean "image build"?'),
+            (["image", "build", "x"], "needs --kernel FILE"),
             (["run"], "usage: creelctl run"),
             (["info", "x"], "takes fewer arguments"),
             (["run", "--memory", "lots", "i"], '--memory takes a size as in 64M or 1.5G, not "lots"'),
@@ -373,11 +376,12 @@ def test_help():
         assert name in text, name
     for line in text.split("Options:")[0].splitlines():
         if line.startswith("  "):
-            command = line.split()[0]
-            out = ctl("help", command).out
+            command = line[2:18].strip()
+            out = ctl("help", *command.split()).out
             assert f"usage: creelctl {command}" in out and "--host" in out, out
             assert max(map(len, out.splitlines())) <= 100, out
     assert ctl("run", "--help").out == ctl("help", "run").out
+    assert "image build" in ctl("help", "image").out
 
 
 def test_no_host():

@@ -1,0 +1,377 @@
+/*
+ * The table of commands. Help, completion and the manual page are made of it. A file with commands
+ * of its own defines its options and rows beside them, and is added to command_groups at the end.
+ */
+#include "mgmt/creelctl/creelctl.h"
+
+/* clang-format off: rows, and macros that make rows */
+static const struct option quiet_options[] = {
+	FLAG('q', "quiet", &settings.quiet, "only the numbers"),
+	END_OPTIONS,
+};
+
+static const struct option ps_options[] = {
+	FLAG('a', "all", &settings.all, "stopped guests too"),
+	FLAG('q', "quiet", &settings.quiet, "only the numbers"),
+	END_OPTIONS,
+};
+
+/* What run and fork have in common. */
+#define BEGIN_OPTIONS                                                                              \
+	VALUE(0, "max-memory", SIZE, &settings.max_memory, "SIZE",                                 \
+		"memory that it and its forks may hold"),                                          \
+	VALUE(0, "max-pages", NUMBER, &settings.max_pages, "N", "the same in pages of 4 KiB"),     \
+	VALUE(0, "max-guests", NUMBER, &settings.max_guests, "N", "forks alive at once (1024)"),   \
+	VALUE(0, "max-snapshots", NUMBER, &settings.max_snapshots, "N", "snapshots (64)"),         \
+	VALUE(0, "weight", NUMBER, &settings.weight, "N",                                          \
+		"share of the processor, 1 to 10000 (100)"),                                       \
+	VALUE('e', "env", LIST, settings.env, "K=V",                                               \
+		"set an environment variable; may be repeated"),                                   \
+	FLAG('i', "interactive", &settings.interactive, "send stdin to the guest"),                \
+	FLAG(0, "rm", &settings.remove, "remove it when it has stopped"),                          \
+	FLAG(0, "paused", &settings.paused, "make it, but do not start it yet")
+
+#define KERNEL_OPTIONS                                                                             \
+	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),                       \
+	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),                                  \
+	VALUE(0, "cmdline", TEXT, &settings.cmdline, "TEXT",                                       \
+		"its command line (console=ttyS0 panic=-1)")
+
+static const struct option image_options[] = {
+	KERNEL_OPTIONS,
+	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "memory of its guests (256M)"),
+	END_OPTIONS,
+};
+
+static const struct option run_options[] = {
+	VALUE(0, "name", TEXT, &settings.name, "NAME", "a name to call it by"),
+	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "its memory (what the image asks for)"),
+	FLAG('d', "detach", &settings.detach, "print its number and return at once"),
+	KERNEL_OPTIONS,
+	BEGIN_OPTIONS,
+	END_OPTIONS,
+};
+
+static const struct option fork_options[] = {
+	VALUE('n', "count", NUMBER, &settings.count, "N", "so many forks, 1 to 100000 (1)"),
+	VALUE(0, "name", TEXT, &settings.name, "NAME",
+		"their name; with -n a prefix, NAME-1 and so on"),
+	FLAG(0, "attach", &settings.attach, "run one fork with its streams, as run does"),
+	BEGIN_OPTIONS,
+	END_OPTIONS,
+};
+
+static const struct option limit_options[] = {
+	VALUE(0, "max-memory", SIZE, &settings.max_memory, "SIZE",
+		"memory that it and its forks may hold"),
+	VALUE(0, "max-pages", NUMBER, &settings.max_pages, "N", "the same in pages of 4 KiB"),
+	VALUE(0, "max-guests", NUMBER, &settings.max_guests, "N", "forks alive at once"),
+	VALUE(0, "weight", NUMBER, &settings.weight, "N", "share of the processor, 1 to 10000"),
+	END_OPTIONS,
+};
+
+static const struct option snapshot_options[] = {
+	VALUE(0, "name", TEXT, &settings.name, "NAME", "a name to call it by"),
+	END_OPTIONS,
+};
+
+static const struct option rm_options[] = {
+	FLAG('f', "force", &settings.force, "kill a guest that still runs"),
+	END_OPTIONS,
+};
+
+static const struct option logs_options[] = {
+	FLAG('f', "follow", &settings.follow, "go on until the guest stops"),
+	FLAG(0, "stdout", &settings.only_stdout, "only its stdout"),
+	FLAG(0, "stderr", &settings.only_stderr, "only its stderr"),
+	END_OPTIONS,
+};
+
+static const struct option attach_options[] = {
+	FLAG('i', "interactive", &settings.interactive, "send stdin to the guest"),
+	FLAG(0, "from-start", &settings.from_start,
+		"begin with the oldest output kept, not with new one"),
+	FLAG(0, "hold", &settings.hold, "the guest waits for us, so that nothing is missed"),
+	FLAG(0, "stdout", &settings.only_stdout, "only its stdout"),
+	FLAG(0, "stderr", &settings.only_stderr, "only its stderr"),
+	END_OPTIONS,
+};
+
+static const struct option log_options[] = {
+	FLAG('f', "follow", &settings.follow, "go on as lines come"),
+	END_OPTIONS,
+};
+
+static const struct option tree_options[] = {
+	FLAG(0, "full", &settings.full, "all children, also where there are many"),
+	END_OPTIONS,
+};
+
+static const struct option stats_options[] = {
+	FLAG(0, "reset", &settings.reset, "set the counts of operations to zero afterwards"),
+	END_OPTIONS,
+};
+/* clang-format on */
+
+static const struct command guest_commands[] = {
+	{
+		.name = "run",
+		.synopsis = "[OPTION...] IMAGE [ARG...]",
+		.summary = "run an image as a new guest",
+		.text = "Without -d its stdout and stderr come here until it stops, and its\n"
+			"exit status is ours. ^C kills it. With --json all of it is one\n"
+			"document at the end. The guest's arguments are IMAGE and the ARGs.\n"
+			"With --kernel and no IMAGE a Linux kernel is put as an image of its\n"
+			"file's name, and run.",
+		.options = run_options,
+		.least = 0,
+		.most = -1,
+		.arguments_follow = true,
+		.arguments = NAMES_IMAGE,
+		.run = run_run,
+	},
+	{
+		.name = "ps",
+		.alias = "ls",
+		.synopsis = "",
+		.summary = "list guests",
+		.options = ps_options,
+		.run = run_ps,
+	},
+	{
+		.name = "attach",
+		.synopsis = "[OPTION...] GUEST",
+		.summary = "connect to the streams of a guest",
+		.text = "Ends when the guest stops, with its exit status. ^C detaches.",
+		.options = attach_options,
+		.least = 1,
+		.most = 1,
+		.arguments = NAMES_GUEST,
+		.run = run_attach,
+	},
+	{
+		.name = "logs",
+		.synopsis = "[-f] GUEST",
+		.summary = "print what a guest has written",
+		.text = "A host keeps about the last 64 KiB of each stream.",
+		.options = logs_options,
+		.least = 1,
+		.most = 1,
+		.arguments = NAMES_GUEST,
+		.run = run_logs,
+	},
+	{
+		.name = "wait",
+		.synopsis = "GUEST...",
+		.summary = "wait until guests have stopped, print their exit status",
+		.text = "The status is what \"creelctl run\" would have ended with.",
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_GUEST,
+		.run = run_wait,
+	},
+	{
+		.name = "pause",
+		.synopsis = "GUEST...",
+		.summary = "pause guests",
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_GUEST,
+		.run = run_pause,
+	},
+	{
+		.name = "resume",
+		.alias = "unpause",
+		.synopsis = "GUEST...",
+		.summary = "let paused guests go on",
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_GUEST,
+		.run = run_resume,
+	},
+	{
+		.name = "kill",
+		.alias = "stop",
+		.synopsis = "GUEST...",
+		.summary = "stop guests for good",
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_GUEST,
+		.run = run_kill,
+	},
+	{
+		.name = "rm",
+		.synopsis = "[-f] WHAT...",
+		.summary = "remove stopped guests, or snapshots",
+		.options = rm_options,
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_THING,
+		.run = run_rm,
+	},
+	{
+		.name = "limit",
+		.alias = "update",
+		.synopsis = "[OPTION...] GUEST...",
+		.summary = "change budget and weight of guests",
+		.text = "A guest that was paused at its limit goes on after \"creelctl resume\".",
+		.options = limit_options,
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_GUEST,
+		.run = run_limit,
+	},
+	{
+		.name = "inspect",
+		.synopsis = "WHAT...",
+		.summary = "show all about guests, snapshots or images",
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_ANY,
+		.run = run_inspect,
+	},
+	END_COMMANDS,
+};
+
+static const struct command snapshot_commands[] = {
+	{
+		.name = "snapshot",
+		.synopsis = "GUEST [NAME]",
+		.summary = "freeze the whole of a guest as a snapshot",
+		.text = "The guest goes on at once.",
+		.options = snapshot_options,
+		.least = 1,
+		.most = 2,
+		.arguments = NAMES_GUEST,
+		.run = run_snapshot,
+	},
+	{
+		.name = "snapshots",
+		.synopsis = "[GUEST]",
+		.summary = "list snapshots, of all or of a guest's lineage",
+		.options = quiet_options,
+		.most = 1,
+		.arguments = NAMES_GUEST,
+		.run = run_snapshots,
+	},
+	{
+		.name = "fork",
+		.synopsis = "[OPTION...] SOURCE [ARG...]",
+		.summary = "make new guests of a guest or a snapshot",
+		.text = "Prints the number of each fork. Without ARGs they have their parent's\n"
+			"arguments.",
+		.options = fork_options,
+		.least = 1,
+		.most = -1,
+		.arguments_follow = true,
+		.arguments = NAMES_SOURCE,
+		.run = run_fork,
+	},
+	{
+		.name = "rollback",
+		.synopsis = "GUEST SNAPSHOT",
+		.summary = "take a guest back to a snapshot of its lineage",
+		.least = 2,
+		.most = 2,
+		.arguments = NAMES_GUEST,
+		.run = run_rollback,
+	},
+	{
+		.name = "tree",
+		.synopsis = "",
+		.summary = "draw the lineage of guests and snapshots",
+		.text = "◆ marks a snapshot. Sizes are what each holds alone.",
+		.options = tree_options,
+		.run = run_tree,
+	},
+	END_COMMANDS,
+};
+
+static const struct command image_commands[] = {
+	{
+		.name = "put",
+		.synopsis = "FILE [NAME]",
+		.summary = "upload a guest image",
+		.text = "NAME is the file's name without \".elf\" if not given.\n"
+			"An image of the same name is replaced; guests that came from it go on.",
+		.least = 1,
+		.most = 2,
+		.arguments = NAMES_FILE,
+		.run = run_put,
+	},
+	{
+		.name = "images",
+		.synopsis = "",
+		.summary = "list images",
+		.options = quiet_options,
+		.run = run_images,
+	},
+	{
+		.name = "rmi",
+		.synopsis = "IMAGE...",
+		.summary = "remove images",
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_IMAGE,
+		.run = run_rmi,
+	},
+	{
+		.name = "image build",
+		.synopsis = "--kernel FILE [OPTION...] OUTPUT",
+		.summary = "make an image of a Linux guest",
+		.text = "OUTPUT is one file, which \"creelctl put\" and the boot volume take.",
+		.options = image_options,
+		.least = 1,
+		.most = 1,
+		.offline = true,
+		.arguments = NAMES_FILE,
+		.run = run_image_build,
+	},
+	END_COMMANDS,
+};
+
+static const struct command host_commands[] = {
+	{
+		.name = "info",
+		.synopsis = "",
+		.summary = "show the host",
+		.run = run_info,
+	},
+	{
+		.name = "stats",
+		.synopsis = "",
+		.summary = "show memory by kind, and what operations cost",
+		.options = stats_options,
+		.run = run_stats,
+	},
+	{
+		.name = "log",
+		.synopsis = "[-f]",
+		.summary = "print the host's own log",
+		.options = log_options,
+		.run = run_log,
+	},
+	END_COMMANDS,
+};
+
+static const struct command own_commands[] = {
+	{
+		.name = "help",
+		.synopsis = "[COMMAND]",
+		.summary = "tell about creelctl, or about a command",
+		.most = 2,
+		.offline = true,
+		.arguments = NAMES_COMMAND,
+		.run = run_help,
+	},
+	END_COMMANDS,
+};
+
+const struct command_group command_groups[] = {
+	{"Guests", guest_commands},
+	{"Snapshots and forks", snapshot_commands},
+	{"Images", image_commands},
+	{"The host", host_commands},
+	{"This program", own_commands},
+	{0},
+};
