@@ -139,7 +139,7 @@ check-reproducible:
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
 CLIENT_SRC   := mgmt/client/calls.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
 CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c \
-	mgmt/creelctl/commands.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
+	mgmt/creelctl/commands.c mgmt/creelctl/format.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
@@ -437,7 +437,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 # ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
 
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
-	@tests/mgmt/creelctl.py $^
+	@bad=0; for t in creelctl product; do tests/mgmt/$$t.py $^ || bad=1; done; exit $$bad
 
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))

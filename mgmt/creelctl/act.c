@@ -24,8 +24,8 @@ static int for_each(
 			json_begin_object(NULL);
 			json_text("target", argv[i]);
 			json_bool("ok", code == CREEL_OK);
-			if (code != CREEL_OK)
-				json_text("error", creel_error_text(s->host_connection));
+			json_text("error",
+				code == CREEL_OK ? "" : creel_error_text(s->host_connection));
 			json_end_object();
 		} else if (code == CREEL_OK) {
 			puts(argv[i]);
@@ -75,12 +75,17 @@ int run_rm(struct settings *s, int argc, char **argv)
 	return for_each(s, argc, argv, s->force ? kill_and_remove : creel_remove);
 }
 
+static int set_limit(struct creel *c, const char *guest)
+{
+	uint64_t pages = settings.max_memory ? (settings.max_memory + 4095) / 4096
+					     : settings.max_pages;
+
+	return creel_set_limit(c, guest, pages, settings.max_guests, (uint32_t)settings.weight);
+}
+
 int run_limit(struct settings *s, int argc, char **argv)
 {
-	uint64_t pages = s->max_memory ? (s->max_memory + 4095) / 4096 : s->max_pages;
-	int status = EXIT_DONE;
-
-	if (!pages && !s->max_guests && !s->weight) {
+	if (!s->max_memory && !s->max_pages && !s->max_guests && !s->weight) {
 		complain("limit changes nothing without --max-memory, --max-pages, --max-guests or "
 			 "--weight");
 		return EXIT_USAGE;
@@ -89,24 +94,7 @@ int run_limit(struct settings *s, int argc, char **argv)
 		complain("--weight takes 1 to 10000, not %" PRIu64, s->weight);
 		return EXIT_USAGE;
 	}
-	if (s->json)
-		json_begin_array(NULL);
-	for (int i = 0; i < argc; i++) {
-		int code = creel_set_limit(
-			s->host_connection, argv[i], pages, s->max_guests, (uint32_t)s->weight);
-
-		if (code != CREEL_OK)
-			status = failed(s, code);
-		else if (s->json)
-			json_text(NULL, argv[i]);
-		else
-			puts(argv[i]);
-	}
-	if (s->json) {
-		json_end_array();
-		json_end();
-	}
-	return status;
+	return for_each(s, argc, argv, set_limit);
 }
 
 int run_rollback(struct settings *s, int argc, char **argv)

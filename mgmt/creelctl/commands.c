@@ -280,7 +280,8 @@ static const struct command snapshot_commands[] = {
 		.name = "tree",
 		.synopsis = "",
 		.summary = "draw the lineage of guests and snapshots",
-		.text = "◆ marks a snapshot. Sizes are what each holds alone.",
+		.text = "A snapshot is marked. What is a guest's own is what would be free without it; the\n"
+			"rest it shares with those above it, or has not touched.",
 		.options = tree_options,
 		.run = run_tree,
 	},

@@ -32,8 +32,9 @@ enum exit_status {
  * option of one file's commands may as well have a static variable of that file.
  */
 struct settings {
-	const char *host;
-	bool json, quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
+	const char *host, *format;
+	bool json; /* also with --format */
+	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
 	bool only_stdout, only_stderr, reset, force, from_start;
 	const char *name, *kernel, *initrd, *cmdline;
 	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
@@ -133,6 +134,8 @@ int help_on(const struct command *c);
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Complains about the last call; returns the exit status for `code`. */
 int failed(const struct settings *s, int code);
+/* The user's terminal can show more than ASCII. */
+bool unicode_locale(void);
 /* A size in bytes as "1.5 MiB", a span as "3 hours". `buf` is returned. */
 const char *human_size(char buf[32], uint64_t bytes);
 const char *human_span(char buf[32], uint64_t ns);
@@ -170,6 +173,16 @@ void json_signed(const char *key, int64_t value);
 void json_bool(const char *key, bool value);
 /* The end of a document. */
 void json_end(void);
+
+/* ---- format.c ---- */
+
+/* From now on json_*() print by this template. False after it has said what is wrong with it. */
+bool format_set(const char *text);
+bool format_wanted(void);
+/* For json.c: an object or a list begins or ends, a value comes. */
+void format_open(const char *key, bool object);
+void format_close(bool object);
+void format_value(const char *key, const char *value, size_t size);
 
 /* ---- bundle.c ---- */
 

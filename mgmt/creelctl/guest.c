@@ -270,10 +270,8 @@ static int take_fork(void *arg, const struct creel_result *r)
 	if (f->s->json) {
 		json_begin_object(NULL);
 		json_number("index", r->index);
-		if (r->code == CREEL_OK)
-			json_number("id", r->id);
-		else
-			json_text("error", r->text);
+		json_number("id", r->id);
+		json_text("error", r->text);
 		json_end_object();
 	} else if (r->code == CREEL_OK) {
 		printf("%" PRIu64 "\n", r->id);

@@ -1,4 +1,4 @@
-/* Writes JSON to stdout. A key of NULL is for the elements of an array and the outermost value. */
+/* Writes JSON to stdout, or by the template of --format. A key of NULL is for the elements of an array and the outermost value. */
 #include "mgmt/creelctl/creelctl.h"
 
 #include <inttypes.h>
@@ -64,6 +64,10 @@ static void begin_value(const char *key)
 
 static void open_bracket(const char *key, char bracket)
 {
+	if (format_wanted()) {
+		format_open(key, bracket == '{');
+		return;
+	}
 	begin_value(key);
 	putchar(bracket);
 	need_comma = false;
@@ -71,6 +75,10 @@ static void open_bracket(const char *key, char bracket)
 
 static void close_bracket(char bracket)
 {
+	if (format_wanted()) {
+		format_close(bracket == '}');
+		return;
+	}
 	putchar(bracket);
 	need_comma = true;
 }
@@ -97,6 +105,10 @@ void json_end_array(void)
 
 void json_bytes(const char *key, const char *value, size_t size)
 {
+	if (format_wanted()) {
+		format_value(key, value, size);
+		return;
+	}
 	begin_value(key);
 	put_string(value, size);
 }
@@ -106,27 +118,42 @@ void json_text(const char *key, const char *value)
 	json_bytes(key, value, strlen(value));
 }
 
+/* A value that stands as it is: a number, true, false. */
+static void plain_value(const char *key, const char *value)
+{
+	if (format_wanted()) {
+		format_value(key, value, strlen(value));
+		return;
+	}
+	begin_value(key);
+	fputs(value, stdout);
+}
+
 void json_number(const char *key, uint64_t value)
 {
-	begin_value(key);
-	printf("%" PRIu64, value);
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	plain_value(key, text);
 }
 
 void json_signed(const char *key, int64_t value)
 {
-	begin_value(key);
-	printf("%" PRId64, value);
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	plain_value(key, text);
 }
 
 void json_bool(const char *key, bool value)
 {
-	begin_value(key);
-	fputs(value ? "true" : "false", stdout);
+	plain_value(key, value ? "true" : "false");
 }
 
 void json_end(void)
 {
-	putchar('\n');
+	if (!format_wanted())
+		putchar('\n');
 	need_comma = false;
 	fflush(stdout);
 }

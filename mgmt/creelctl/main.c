@@ -30,6 +30,9 @@ static int run_command(struct settings *s, const struct command *c, int argc, ch
 	if (count < 0)
 		return EXIT_USAGE;
 	argv[count] = NULL;
+	if (s->format && !format_set(s->format))
+		return EXIT_USAGE;
+	s->json = s->json || s->format;
 	if (count < c->least || (c->most >= 0 && count > c->most)) {
 		complain("%s %s; usage: creelctl %s %s", c->name,
 			count < c->least ? "needs more arguments" : "takes fewer arguments",

@@ -2,6 +2,7 @@
 #include "mgmt/creelctl/creelctl.h"
 
 #include <inttypes.h>
+#include <langinfo.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,11 @@ int failed(const struct settings *s, int code)
 	else
 		complain("%s", text);
 	return code == CREEL_CONNECTION ? EXIT_CONNECTION : EXIT_REFUSED;
+}
+
+bool unicode_locale(void)
+{
+	return !strcmp(nl_langinfo(CODESET), "UTF-8");
 }
 
 const char *human_size(char buf[32], uint64_t bytes)

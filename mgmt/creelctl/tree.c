@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the drawing is made of, by what the terminal's locale can show. */
+struct strokes {
+	const char *child, *last, *past, *snapshot, *more;
+};
+
+static const struct strokes unicode = {"├─ ", "└─ ", "│  ", "◆ ", "…"};
+static const struct strokes ascii = {"|- ", "`- ", "|  ", "* ", "..."};
+
 #define SHOWN_CHILDREN 20 /* of one parent, unless --full */
 #define DEPTH_MAX      200
 
@@ -20,7 +28,8 @@ struct node {
 struct forest {
 	struct node *nodes;
 	size_t count, room;
-	bool full, json;
+	bool full;
+	const struct strokes *draw;
 };
 
 static struct node *add(struct forest *f, enum creel_kind kind, uint64_t id, uint64_t parent)
@@ -156,9 +165,9 @@ static const char *kind_word(enum creel_kind kind)
 	return kind == CREEL_IMAGE ? "image" : kind == CREEL_SNAPSHOT ? "snapshot" : "guest";
 }
 
-static void print_node(const struct node *n)
+static void print_node(const struct forest *f, const struct node *n)
 {
-	char size[32];
+	char size[32], memory[32];
 
 	if (n->gone) {
 		printf("%s %" PRIu64 " (removed)\n", kind_word(n->kind), n->id);
@@ -167,11 +176,15 @@ static void print_node(const struct node *n)
 	if (n->kind == CREEL_IMAGE)
 		printf("%s", n->name);
 	else
-		printf("%s%" PRIu64 "%s%s", n->kind == CREEL_SNAPSHOT ? "◆ " : "", n->id,
+		printf("%s%" PRIu64 "%s%s", n->kind == CREEL_SNAPSHOT ? f->draw->snapshot : "", n->id,
 			n->name[0] ? " " : "", n->name);
 	if (n->state[0])
 		printf("  %s", n->state);
-	printf("  %s\n", human_size(size, n->pages * 4096));
+	human_size(size, n->pages * 4096);
+	if (n->kind == CREEL_GUEST)
+		printf("  %s of %s its own\n", size, human_size(memory, n->memory));
+	else
+		printf("  holds %s\n", size);
 }
 
 /* `prefix` holds what stands before this level; 8 bytes a level are enough for its lines. */
@@ -181,34 +194,41 @@ static void print_children(const struct forest *f, const struct node *n, char *p
 	size_t length = strlen(prefix);
 
 	if (depth == DEPTH_MAX) {
-		printf("%s└─ …\n", prefix);
+		printf("%s%s%s\n", prefix, f->draw->last, f->draw->more);
 		return;
 	}
 	for (size_t i = 0; i < shown; i++) {
 		const struct node *child = &f->nodes[n->first + i];
 		bool last = i + 1 == n->count;
 
-		printf("%s%s ", prefix, last ? "└─" : "├─");
-		print_node(child);
-		strcpy(prefix + length, last ? "   " : "│  ");
+		printf("%s%s", prefix, last ? f->draw->last : f->draw->child);
+		print_node(f, child);
+		strcpy(prefix + length, last ? "   " : f->draw->past);
 		print_children(f, child, prefix, depth + 1);
 		prefix[length] = 0;
 	}
 	if (shown < n->count)
-		printf("%s└─ … and %zu more (--full shows them)\n", prefix, n->count - shown);
+		printf("%s%s%s and %zu more (--full shows them)\n", prefix, f->draw->last,
+			f->draw->more, n->count - shown);
+}
+
+/* Without its children. */
+static void node_fields(const struct node *n)
+{
+	json_text("kind", kind_word(n->kind));
+	json_number("id", n->id);
+	json_number("parent", n->parent & ~IMAGE_BIT);
+	json_text("name", n->name);
+	json_bool("removed", n->gone);
+	json_text("state", n->state);
+	json_number("pages", n->pages);
+	json_number("memory", n->memory);
 }
 
 static void node_json(const struct forest *f, const struct node *n, int depth)
 {
 	json_begin_object(NULL);
-	json_text("kind", kind_word(n->kind));
-	json_number("id", n->id);
-	json_text("name", n->name);
-	if (n->gone)
-		json_bool("removed", true);
-	if (n->state[0])
-		json_text("state", n->state);
-	json_number("pages", n->pages);
+	node_fields(n);
 	json_begin_array("children");
 	for (size_t i = 0; i < n->count && depth < DEPTH_MAX; i++)
 		node_json(f, &f->nodes[n->first + i], depth + 1);
@@ -216,10 +236,43 @@ static void node_json(const struct forest *f, const struct node *n, int depth)
 	json_end_object();
 }
 
-int run_tree(struct settings *s, int argc, char **argv)
+/* A line for each, parents first: --format has no use for lists in lists. */
+static void format_nodes(const struct forest *f, const struct node *n, int depth)
+{
+	json_begin_object(NULL);
+	json_number("depth", (uint64_t)depth);
+	node_fields(n);
+	json_end_object();
+	for (size_t i = 0; i < n->count && depth < DEPTH_MAX; i++)
+		format_nodes(f, &f->nodes[n->first + i], depth + 1);
+}
+
+static void show_roots(const struct settings *s, const struct forest *f)
 {
 	char prefix[8 * (DEPTH_MAX + 1)] = "";
-	struct forest f = {.full = s->full};
+
+	if (s->json)
+		json_begin_array(NULL);
+	/* Those without a parent sort first. */
+	for (size_t i = 0; i < f->count && !f->nodes[i].parent; i++) {
+		if (format_wanted()) {
+			format_nodes(f, &f->nodes[i], 0);
+		} else if (s->json) {
+			node_json(f, &f->nodes[i], 0);
+		} else {
+			print_node(f, &f->nodes[i]);
+			print_children(f, &f->nodes[i], prefix, 0);
+		}
+	}
+	if (s->json) {
+		json_end_array();
+		json_end();
+	}
+}
+
+int run_tree(struct settings *s, int argc, char **argv)
+{
+	struct forest f = {.full = s->full, .draw = unicode_locale() ? &unicode : &ascii};
 	int code = creel_images(s->host_connection, add_image, &f);
 
 	(void)argc, (void)argv;
@@ -231,21 +284,8 @@ int run_tree(struct settings *s, int argc, char **argv)
 		add_gone(&f);
 		link_children(&f);
 	}
-	if (code == CREEL_OK && s->json)
-		json_begin_array(NULL);
-	/* Those without a parent sort first. */
-	for (size_t i = 0; code == CREEL_OK && i < f.count && !f.nodes[i].parent; i++) {
-		if (s->json) {
-			node_json(&f, &f.nodes[i], 0);
-		} else {
-			print_node(&f.nodes[i]);
-			print_children(&f, &f.nodes[i], prefix, 0);
-		}
-	}
-	if (code == CREEL_OK && s->json) {
-		json_end_array();
-		json_end();
-	}
+	if (code == CREEL_OK)
+		show_roots(s, &f);
 	free(f.nodes);
 	return code == CREEL_OK ? EXIT_DONE : failed(s, code);
 }

@@ -41,9 +41,9 @@ def environment(**more):
 
 
 class Result:
-    def __init__(self, args, stdin):
+    def __init__(self, args, stdin, env={}):
         done = subprocess.run([CREELCTL, *args], input=stdin, capture_output=True,
-                              timeout=TIMEOUT, env=environment())
+                              timeout=TIMEOUT, env=dict(environment(), **env))
         self.args, self.status = args, done.returncode
         self.out = done.stdout.decode()
         self.err = done.stderr.decode()
@@ -55,8 +55,8 @@ class Result:
         return f"{self.args}: status {self.status}\nstdout: {self.out!r}\nstderr: {self.err!r}"
 
 
-def ctl(*args, stdin=b"", status=0):
-    r = Result([str(a) for a in args], stdin)
+def ctl(*args, stdin=b"", status=0, env={}):
+    r = Result([str(a) for a in args], stdin, env)
     assert r.status == status, r
     assert status in (0,) or status < REFUSED or r.err, f"silent failure: {r}"
     assert "Sanitizer" not in r.err and "runtime error" not in r.err, r

@@ -1,0 +1,83 @@
+#!/usr/bin/python3
+"""creelctl as people meet it: formats, drawings, terminals. Needs Debian's python3-pyte.
+
+usage: product.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name holds it)
+Prints "ok NAME" or "FAIL NAME" for each test.
+"""
+import sys
+import traceback
+
+import creelctl as base
+from creelctl import CONNECTION, INTERRUPTED, REFUSED, USAGE, ctl, put, run_detached, wait_for
+
+
+# ---- formats ----
+
+def test_format():
+    put("wait", "wait\n")
+    a, b = run_detached("wait", "--name", "one"), run_detached("wait", "--name", "two")
+    assert ctl("ps", "--format", "{id}={name}").out == f"{a}=one\n{b}=two\n"
+    assert ctl("ps", "--format", r"{{{state}}}\t{memory}\\n").out == "{waiting}\t16777216\\n\n" * 2
+    assert ctl("--format", "{frames.free} {guests.waiting}", "info").out.split()[1] == "2"
+    assert ctl("stats", "--format", "{meters.meter_4.count}").out == "2\n"
+    assert ctl("kill", "--format", "{target} {ok}", "one").out == "one true\n"
+    assert ctl("log", "--format", "<{value}>").out.endswith("<management: listening>\n")
+    forks = ctl("fork", "-n2", "--format", "{index}:{id}", "two").out.split()
+    assert [f.split(":")[0] for f in forks] == ["0", "1"], forks
+    image = ctl("images", "--format", "{id}").out.strip()
+    assert ctl("tree", "--format", "{depth} {kind} {id}").out.splitlines() == [
+        f"0 image {image}", f"1 guest {a}", f"1 guest {b}"] + [
+        f"2 guest {f.split(':')[1]}" for f in forks]
+    put("three", "echo out\nexit 3\n")
+    assert ctl("run", "--format", "{stop} {exit_status} {stdout}", "three", status=3).out == \
+        "exited 3 out\n\n"
+
+
+def test_format_that_is_wrong():
+    put("wait", "wait\n")
+    run_detached("wait")
+    r = ctl("ps", "--format", "{nmae}", status=USAGE)
+    assert 'there is no field "nmae"' in r.err and "exit_status" in r.err and not r.out, r
+    for bad in ["{", "}", "a{b", "{}", "{a{b}", "{" + "x" * 200 + "}"]:
+        assert "stands alone" in ctl("ps", "--format", bad, status=USAGE).err
+    assert ctl("ps", "--format", "").out == "\n"
+
+
+def test_tree_by_locale():
+    put("wait", "wait\n")
+    g = run_detached("wait", "--name", "root")
+    s = ctl("snapshot", "root", "clean").out.strip()
+    k = ctl("fork", "clean").out.strip()
+    for locale, text in [
+            ("C.UTF-8", f"wait  holds 48 KiB\n└─ {g} root  waiting  20 KiB of 16 MiB its own\n"
+                        f"   └─ ◆ {s} clean  holds 12 KiB\n"
+                        f"      └─ {k}  waiting  20 KiB of 16 MiB its own\n"),
+            ("C", f"wait  holds 48 KiB\n`- {g} root  waiting  20 KiB of 16 MiB its own\n"
+                  f"   `- * {s} clean  holds 12 KiB\n"
+                  f"      `- {k}  waiting  20 KiB of 16 MiB its own\n")]:
+        r = ctl("tree", env={"LC_ALL": locale})
+        assert r.out == text, r
+
+
+def main():
+    bad = 0
+    only = sys.argv[3] if len(sys.argv) > 3 else ""
+    for name, test in list(globals().items()):
+        if not name.startswith("test_") or only not in name:
+            continue
+        base.host = base.Host()
+        try:
+            test()
+            base.host.stop()
+            print(f"ok product_{name[5:]}")
+        except Exception:
+            traceback.print_exc()
+            print(f"FAIL product_{name[5:]}")
+            bad = 1
+            base.host.process.kill()
+        sys.stdout.flush()
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
