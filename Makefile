@@ -23,7 +23,7 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
 	hv/random.c hv/smp.c hv/status.c hv/topology.c hv/tsc_sync.c
 # guests
-HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_state.c \
+HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c \
 	hv/guest_stream.c hv/host.c \
 	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/linux.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c \
@@ -261,6 +261,8 @@ bundle_SRC := hv/bundle.c lib/fmt.c
 UNIT_TESTS += guest_devices
 guest_devices_SRC := hv/dev/acpi.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/uart.c
 
+UNIT_TESTS += agent_link
+
 UNIT_TESTS += config
 config_SRC := boot/config.c lib/err.c lib/fmt.c
 
@@ -339,7 +341,7 @@ guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 
 # The hypervisor's core on a machine of paper: tests/fake_vm.h.
 CORE_SRC := hv/args.c hv/bundle.c hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/kvmclock.c \
-	hv/dev/lapic.c hv/dev/uart.c hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_state.c hv/guest_stream.c \
+	hv/dev/lapic.c hv/dev/uart.c hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
 	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
 	tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c

@@ -47,7 +47,15 @@ enum guest_stop {
 	STOP_PANIC = 15,        /* Linux: its kernel panicked */
 };
 
-enum guest_stream { STREAM_IN = 0, STREAM_OUT = 1, STREAM_ERR = 2, STREAM_COUNT = 3 };
+enum guest_stream {
+	STREAM_IN = 0,
+	STREAM_OUT = 1,
+	STREAM_ERR = 2,
+	STREAM_AGENT_OUT = 3, /* the agent's port of a Linux guest: guest-sdk/linux/agent_link.h */
+	STREAM_OUT_END = 4,   /* output streams are STREAM_OUT to here */
+	STREAM_AGENT_IN = 4,
+	STREAM_COUNT = 5
+};
 
 /* What may be given at run and fork; zero means "the default", which is named. */
 struct guest_options {
@@ -170,6 +178,13 @@ void guest_reader_done(uint64_t id, enum guest_stream stream, int slot, uint64_t
  */
 int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, uint8_t *buf,
 	size_t size, bool *end);
+
+/*
+ * Bytes to the agent in a Linux guest: all of `size`, or ERR_AGAIN when there is no room (wait for
+ * NEWS_INPUT). What tells the agent who it is stands before them if it has not been told yet.
+ * ERR_UNSUPPORTED: the guest is none of Linux. What the agent says is STREAM_AGENT_OUT.
+ */
+int guest_agent_send(uint64_t id, const uint8_t *data, size_t size);
 
 /* What changed, so that the server need not look at all guests. */
 enum guest_news { NEWS_OUTPUT = 1, NEWS_INPUT = 2, NEWS_STATE = 4 };

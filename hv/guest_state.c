@@ -355,7 +355,7 @@ static void restore_machine(struct guest *g, struct snapshot *s)
 	g->state = GUEST_RUNNABLE;
 	g->stop = STOP_NONE;
 	guest_clock_start(g, rdtsc());
-	for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+	for (int i = STREAM_OUT; i < STREAM_OUT_END; i++) {
 		if (g->stream[i])
 			g->stream[i]->ended = false;
 	}
@@ -428,8 +428,9 @@ void guest_stop(struct core *core, struct guest *g, enum guest_stop stop, const 
 	g->stop = (uint8_t)stop;
 	g->wait = 0;
 	destroy_stream(core, &g->stream[STREAM_IN]);
+	destroy_stream(core, &g->stream[STREAM_AGENT_IN]);
 	destroy_stream(core, &g->mailbox);
-	for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+	for (int i = STREAM_OUT; i < STREAM_OUT_END; i++) {
 		if (g->stream[i])
 			g->stream[i]->ended = true;
 	}
@@ -452,7 +453,7 @@ void guest_drop_if_done(struct core *core, struct guest *g)
 
 	spin_lock(&g->lock);
 	done = g->state == GUEST_STOPPED && !g->keep;
-	for (int i = STREAM_OUT; i < STREAM_COUNT; i++)
+	for (int i = STREAM_OUT; i < STREAM_OUT_END; i++)
 		done = done && !(g->stream[i] && g->stream[i]->readers);
 	spin_unlock(&g->lock);
 	if (done && registry_remove(&hv.registry, &g->object))

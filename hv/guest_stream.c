@@ -151,7 +151,7 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
 
 bool guest_followed(const struct guest *g)
 {
-	for (int i = STREAM_OUT; i < STREAM_COUNT; i++) {
+	for (int i = STREAM_OUT; i < STREAM_OUT_END; i++) {
 		if (g->stream[i] && g->stream[i]->readers)
 			return true;
 	}

@@ -60,6 +60,7 @@ struct guest {
 	bool counted;         /* among its parent's children */
 	bool input_ended;
 	bool input_wanted;    /* management has more input than there was room for */
+	bool agent_wanted;    /* the same of bytes for its agent */
 	uint32_t holds;       /* reasons for not running now */
 	uint32_t running_on;  /* core, or CORE_NONE; atomic, read without the lock */
 	uint32_t home;        /* core whose queues it uses */
@@ -83,6 +84,7 @@ struct guest {
 	struct list sender_node;
 
 	uint64_t generation;
+	uint64_t announced; /* generation that its agent has been told of, or is about to be */
 	uint64_t cpu_tsc, input_read;
 	uint64_t exits, faults, forks; /* atomic: guest_count() */
 	uint32_t children;      /* alive; written under families, atomic */
