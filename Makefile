@@ -17,11 +17,11 @@ BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c b
 LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 # the machine
-LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c
+LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c lib/utc.c
 HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/driver_env.c \
 	hv/entry.S hv/font.c \
 	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
-	hv/random.c hv/smp.c hv/status.c hv/topology.c hv/tsc_sync.c
+	hv/random.c hv/smp.c hv/status.c hv/timesync.c hv/topology.c hv/tsc_sync.c
 # guests
 HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c \
 	hv/guest_stream.c hv/host.c \
@@ -36,7 +36,7 @@ DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers
 	drivers/e1000/chip.c drivers/e1000/e1000.c drivers/virtio/device.c drivers/virtio/net.c \
 	drivers/virtio/rng.c drivers/virtio/virtqueue.c
 NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ipv4.c net/net.c \
-	net/ring.c net/siphash.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
+	net/ring.c net/siphash.c net/sntp.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
 MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
@@ -242,6 +242,9 @@ net_congestion_SRC := tests/unit/net_bench.c $(NET_SRC)
 
 UNIT_TESTS += net_dhcp
 net_dhcp_SRC := $(NET_SRC)
+
+UNIT_TESTS += sntp
+sntp_SRC := $(NET_SRC) lib/utc.c lib/fmt.c
 
 UNIT_TESTS += net_tcp
 net_tcp_SRC := tests/unit/net_sim.c $(NET_SRC)
@@ -541,6 +544,7 @@ E2E += tests/e2e/test_boot.py
 E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
 E2E += tests/e2e/test_sealed.py
+E2E += tests/e2e/test_host.py
 
 # Scenarios that share one host for each kind of machine (tests/e2e/hosts.py).
 HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py tests/e2e/test_hostile.py

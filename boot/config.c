@@ -5,6 +5,7 @@
 #include "lib/string.h"
 
 #define DEFAULT_PORT 7117
+#define NTP_PORT     123
 #define MAX_CORES    1024
 #define SHOWN_MAX    40 /* bytes of a bad key or value that an error repeats */
 
@@ -203,6 +204,26 @@ static bool set_dns(struct parser *p, struct span value)
 	return parse_host(value, &p->config->dns);
 }
 
+/* A.B.C.D, or with a port other than the usual one A.B.C.D:PORT. */
+static bool parse_endpoint(struct span s, uint32_t *address, uint16_t *port)
+{
+	uint64_t other;
+
+	if (!take_address(&s, address) || !is_unicast(*address))
+		return false;
+	if (s.size == 0)
+		return true;
+	if (!take_char(&s, ':') || !take_number(&s, UINT16_MAX, &other) || other == 0 || s.size != 0)
+		return false;
+	*port = (uint16_t)other;
+	return true;
+}
+
+static bool set_ntp(struct parser *p, struct span value)
+{
+	return parse_endpoint(value, &p->config->ntp, &p->config->ntp_port);
+}
+
 static bool set_port(struct parser *p, struct span value)
 {
 	uint64_t port;
@@ -349,6 +370,7 @@ static const struct key keys[] = {
 	{.name = "address", .set = set_address, .hint = "dhcp or a host's A.B.C.D/N"},
 	{.name = "gateway", .set = set_gateway, .hint = "A.B.C.D"},
 	{.name = "dns", .set = set_dns, .hint = "A.B.C.D"},
+	{.name = "ntp", .set = set_ntp, .hint = "A.B.C.D or A.B.C.D:PORT"},
 	{.name = "port", .set = set_port, .hint = "1 to 65535"},
 	{.name = "authorized",
 		.set = set_authorized,
@@ -457,6 +479,7 @@ void config_defaults(struct boot_config *c)
 	c->log_level = LOG_INFO;
 	c->dhcp = true;
 	c->port = DEFAULT_PORT;
+	c->ntp_port = NTP_PORT;
 }
 
 int config_parse(struct boot_config *c, const char *text, size_t size, char error[CONFIG_ERROR_MAX])

@@ -9,7 +9,7 @@
 #include "lib/base.h"
 
 #define CONFIG_MAX_SIZE  (64 * 1024)
-#define CONFIG_ERROR_MAX 160
+#define CONFIG_ERROR_MAX 224
 
 /* Memory that the host's tables, the network and one guest want; a machine with less is refused. */
 #define CONFIG_MIN_MEMORY (96 * MIB)
@@ -38,6 +38,8 @@ struct boot_config {
 	bool dhcp;                 /* address = dhcp, or A.B.C.D/N */
 	uint32_t address, netmask; /* host byte order; with dhcp off */
 	uint32_t gateway, dns;     /* 0: none */
+	uint32_t ntp;              /* ntp = A.B.C.D[:PORT]; 0: DHCP's */
+	uint16_t ntp_port;
 	uint16_t port;             /* port = N, the management port; 7117 unless told */
 	bool insecure_plain;       /* insecure-plain = yes opens the port without a seal */
 

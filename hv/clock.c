@@ -119,6 +119,11 @@ void clock_set_wall(uint64_t ns)
 	__atomic_store_n(&wall_at_zero, ns - clock_ns(), __ATOMIC_RELAXED);
 }
 
+void clock_step_wall(int64_t ns)
+{
+	__atomic_fetch_add(&wall_at_zero, (uint64_t)ns, __ATOMIC_RELAXED);
+}
+
 void clock_delay_us(uint64_t us)
 {
 	uint64_t end = rdtsc() + clock_us_to_tsc(us);

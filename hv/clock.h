@@ -1,6 +1,6 @@
 /*
  * Time. The TSC is the one clock; its frequency is measured at boot. Wall time is an offset to it,
- * from the CMOS clock first and SNTP later. Before clock_init() all times are 0.
+ * from the CMOS clock first and SNTP later (hv/timesync.h). Before clock_init() all times are 0.
  */
 #ifndef HV_CLOCK_H
 #define HV_CLOCK_H
@@ -26,6 +26,7 @@ uint64_t clock_tsc_to_ns(uint64_t ticks);
 /* Nanoseconds since 1970 in UTC. */
 uint64_t clock_wall_ns(void);
 void clock_set_wall(uint64_t ns);
+void clock_step_wall(int64_t ns); /* forward, or back if negative */
 
 void clock_delay_us(uint64_t us);
 

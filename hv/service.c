@@ -8,6 +8,7 @@
 #include "hv/platform.h"
 #include "hv/random.h"
 #include "hv/status.h"
+#include "hv/timesync.h"
 #include "lib/string.h"
 #include "lib/wipe.h"
 #include "mgmt/server.h"
@@ -261,6 +262,7 @@ void service_start(const struct boot_info *info, struct nic *card)
 		nic = NULL;
 		return;
 	}
+	timesync_start(&net, conf);
 	if (!conf->insecure_plain && !conf->client_count) {
 		log_warn("the management port stays closed: creel.conf has no line authorized = "
 			 "KEY ROLE NAME");
@@ -316,6 +318,8 @@ bool service_poll(uint64_t *next)
 		tick(now);
 	if (server.conns)
 		busy |= server_poll(&server, now);
+	uint64_t sync_at = timesync_poll(now);
+
 	net_poll(&net, now);
 	nic_flush(nic);
 	if (busy)
@@ -324,6 +328,8 @@ bool service_poll(uint64_t *next)
 	if (nic_irq_enable(nic))
 		return true;
 	uint64_t at = MIN(net_next_timer(&net), next_tick_us);
+
+	at = MIN(at, sync_at);
 
 	if (server.conns)
 		at = MIN(at, server_next_timer(&server));

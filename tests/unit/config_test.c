@@ -34,6 +34,7 @@ TEST(config_empty_gives_the_defaults)
 TEST(config_every_key)
 {
 	CHECK_EQ(parse("console = serial\nlog = debug\naddress = 10.1.2.3/24\ngateway=10.1.2.1\n"
+		       "ntp = 10.1.2.7:1123\n"
 		       "dns = 9.9.9.9\nport = 65535\ninsecure-plain = yes\ncores = 4\n"
 		       "memory = 2G\nreserve = 64M\nsmt = on\ndebug-wait = yes\n"),
 		0);
@@ -45,6 +46,8 @@ TEST(config_every_key)
 	CHECK_EQ(config.gateway, 0x0a010201);
 	CHECK_EQ(config.dns, 0x09090909);
 	CHECK_EQ(config.port, 65535);
+	CHECK_EQ(config.ntp, 0x0a010207);
+	CHECK_EQ(config.ntp_port, 1123);
 	CHECK(config.insecure_plain && config.smt && config.debug_wait);
 	CHECK_EQ(config.max_cores, 4);
 	CHECK_EQ(config.max_memory, 2 * GIB);
@@ -74,7 +77,7 @@ TEST(config_errors_name_line_key_value_and_remedy)
 	REFUSES("log = loud", "line 1: log = \"loud\": write error, warn, info or debug");
 	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
-	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns port "
+	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns ntp port "
 		       "authorized host-key insecure-plain cores memory reserve smt debug-wait");
 	REFUSES("smt =", "line 1: smt = \"\": write on or off");
 }
@@ -106,6 +109,13 @@ TEST(config_bad_addresses)
 		"address = dhcp4",
 		"gateway = 10.0.0.1",
 		"dns = 10.0.0.1",
+		"ntp = 127.0.0.1",
+		"ntp = 10.1.2.3:",
+		"ntp = 10.1.2.3:0",
+		"ntp = 10.1.2.3:65536",
+		"ntp = 10.1.2.3:514x",
+		"ntp = 10.1.2.3 514",
+		"ntp = clock",
 		"address = 10.1.2.3/24\ngateway = 10.1.3.1",
 		"address = 10.1.2.3/24\ngateway = 10.1.2.3",
 		"address = 10.1.2.3/24\ngateway = 10.1.2.1/24",
