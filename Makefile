@@ -137,10 +137,10 @@ check-reproducible:
 # ---- the client: libcreel and creelctl, for Linux ------------------------------------------------
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
-CLIENT_SRC   := mgmt/client/calls.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
+CLIENT_SRC   := mgmt/client/calls.c mgmt/client/codes.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
 CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c \
-	mgmt/creelctl/commands.c mgmt/creelctl/format.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
-	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
+	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/format.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
+	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
 
@@ -154,7 +154,12 @@ $(BUILD)/client.d/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CLIENT_CFLAGS) -c $< -o $@
 
-$(BUILD)/libcreel.a: $(CLIENT_OBJ)
+# Of the static library, too, only what creel.h declares can be seen.
+$(BUILD)/client.d/libcreel.o: $(CLIENT_OBJ)
+	$(LD) -r $^ -o $@
+	$(OBJCOPY) --localize-hidden $@
+
+$(BUILD)/libcreel.a: $(BUILD)/client.d/libcreel.o
 	@rm -f $@
 	$(AR) rcsD $@ $^
 
@@ -165,6 +170,60 @@ $(BUILD)/creelctl: $(CREELCTL_OBJ) $(BUILD)/libcreel.a
 	$(CC) -Wl,--build-id=none $^ -o $@
 
 -include $(CLIENT_OBJ:.o=.d) $(CREELCTL_OBJ:.o=.d)
+
+# The manual pages. creelctl's commands and options come from creelctl itself.
+MAN_PAGES := $(BUILD)/man/creelctl.1 $(BUILD)/man/libcreel.3
+MAN_DATE   = $(shell LC_ALL=C date -u -d @$(SOURCE_DATE_EPOCH) '+%B %e, %Y')
+
+man: $(MAN_PAGES)
+
+# What fills them.
+MAN_PARTS := $(addprefix $(BUILD)/man/parts/,options commands reference example)
+
+$(BUILD)/man/parts/options: $(BUILD)/creelctl
+	@mkdir -p $(@D)
+	$< __manual options >$@
+$(BUILD)/man/parts/commands: $(BUILD)/creelctl
+	@mkdir -p $(@D)
+	$< __manual commands >$@
+$(BUILD)/man/parts/reference: mgmt/client/creel.h mgmt/man/header.awk
+	@mkdir -p $(@D)
+	awk -f mgmt/man/header.awk $< >$@
+$(BUILD)/man/parts/example: docs/examples/first.c
+	@mkdir -p $(@D)
+	sed 's/\\/\\e/g' $< >$@
+
+$(BUILD)/man/%: mgmt/man/% mgmt/man/fill.awk $(MAN_PARTS)
+	awk -v date='$(MAN_DATE)' -v parts=$(BUILD)/man/parts -f mgmt/man/fill.awk $< >$@
+
+# make install PREFIX=/usr DESTDIR=/tmp/package
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^\#define CREEL_VERSION "\(.*\)"/\1/p' lib/version.h)
+
+$(BUILD)/libcreel.pc: mgmt/client/libcreel.pc.in lib/version.h FORCE
+	@sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@VERSION@,$(VERSION),' $< >$@
+
+install: creelctl libcreel man $(BUILD)/libcreel.pc
+	$(INSTALL) -D -m 755 $(BUILD)/creelctl $(DESTDIR)$(PREFIX)/bin/creelctl
+	$(INSTALL) -D -m 644 mgmt/client/creel.h $(DESTDIR)$(PREFIX)/include/creel.h
+	$(INSTALL) -D -m 644 $(BUILD)/libcreel.a $(DESTDIR)$(LIBDIR)/libcreel.a
+	$(INSTALL) -D -m 644 $(BUILD)/libcreel.so $(DESTDIR)$(LIBDIR)/libcreel.so.1
+	ln -sf libcreel.so.1 $(DESTDIR)$(LIBDIR)/libcreel.so
+	$(INSTALL) -D -m 644 $(BUILD)/libcreel.pc $(DESTDIR)$(LIBDIR)/pkgconfig/libcreel.pc
+	$(INSTALL) -D -m 644 $(BUILD)/man/creelctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/creelctl.1
+	$(INSTALL) -D -m 644 $(BUILD)/man/libcreel.3 $(DESTDIR)$(PREFIX)/share/man/man3/libcreel.3
+	sed -n 's/^\.It Fn "[^"]*\(creel_[a-z_]*\)" .*/\1/p' $(BUILD)/man/libcreel.3 | while read -r f; do \
+		echo '.so man3/libcreel.3' >$(DESTDIR)$(PREFIX)/share/man/man3/$$f.3; done
+	$(INSTALL) -D -m 644 mgmt/creelctl/completion/creelctl.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/creelctl
+	$(INSTALL) -D -m 644 mgmt/creelctl/completion/_creelctl \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_creelctl
+
+FORCE:
+
 # ---- the guest SDK and its examples --------------------------------------------------------------
 # One library and a linker script; a guest is any program linked with both.
 
@@ -442,7 +501,8 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 # ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
 
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
-	@bad=0; for t in creelctl product; do tests/mgmt/$$t.py $^ || bad=1; done; exit $$bad
+	@$(MAKE) -s creelctl libcreel man
+	@bad=0; for t in creelctl product install; do tests/mgmt/$$t.py $^ || bad=1; done; exit $$bad
 
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))
@@ -496,6 +556,7 @@ help:
 	@echo 'make debug, debug-bochs stop at the start of hv_main in a debugger'
 	@echo 'make setup              install the packages that all this needs'
 	@echo 'make creelctl libcreel  the command line and the C library of clients'
+	@echo 'make install            both, with their manuals: PREFIX=/usr/local DESTDIR='
 	@echo 'make clean'
 
 # ---- the main job, shown from power on to the last result --------------------------------------------
@@ -578,4 +639,4 @@ clean:
 
 .PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible \
 	demo demo-clang run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct \
-	noise-peer
+	noise-peer man install FORCE

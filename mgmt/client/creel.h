@@ -33,6 +33,8 @@
 extern "C" {
 #endif
 
+/* ---- values ---- */
+
 #define CREEL_API __attribute__((visibility("default")))
 
 #define CREEL_DEFAULT_PORT 7117
@@ -54,7 +56,7 @@ enum creel_code {
 	CREEL_CANCELLED = 10, /* a callback or the cancel flag ended it */
 	CREEL_TOOBIG = 11,
 	CREEL_PROTOCOL = 12, /* one side broke a rule of the protocol; the connection is closed */
-	CREEL_VERSION = 13,  /* no version of the protocol in common */
+	CREEL_BAD_VERSION = 13, /* no version of the protocol in common */
 	CREEL_TIMEOUT = 14,
 	CREEL_INTERNAL = 15,
 	CREEL_CONNECTION = 100, /* could not connect, or the connection was lost */
@@ -92,6 +94,7 @@ enum creel_stop {
 
 enum creel_stream_id { CREEL_IN = 0, CREEL_OUT = 1, CREEL_ERR = 2 };
 
+/* A connection to a host. */
 struct creel;
 
 struct creel_info {
@@ -218,6 +221,11 @@ CREEL_API void creel_free(struct creel *c);
 
 /* `address` is HOST, HOST:PORT or [IPv6]:PORT. A timeout of 0 waits as long as the system does. */
 CREEL_API int creel_connect(struct creel *c, const char *address, int timeout_ms);
+
+/* The version of this library, as "0.1.0". */
+CREEL_API const char *creel_version(void);
+/* A code in a word or two, as for a log: "not found". */
+CREEL_API const char *creel_code_name(int code);
 
 /* About the last call that failed. The text stays until the next call. */
 CREEL_API const char *creel_error_text(const struct creel *c);

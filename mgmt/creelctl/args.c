@@ -83,7 +83,7 @@ static void unknown_command(const char *name)
 	size_t best = 3;
 
 	for (const struct command *c = next_command(NULL); c; c = next_command(c)) {
-		if (distance(name, c->name) < best) {
+		if (c->summary && distance(name, c->name) < best) {
 			best = distance(name, c->name);
 			near = c;
 		}
@@ -97,21 +97,29 @@ static void unknown_command(const char *name)
 		complain("there is no command \"%s\"; \"creelctl help\" lists them", name);
 }
 
-const struct command *find_command(int argc, char **argv, int *words)
+const struct command *lookup_command(int argc, char **argv, int *words)
 {
 	const struct command *c;
 	char name[64];
 
-	snprintf(name, sizeof(name), "%s", argv[0]);
+	*words = 2;
 	if (argc > 1 && is_prefix(argv[0])) {
 		snprintf(name, sizeof(name), "%s %s", argv[0], argv[1]);
-		*words = 2;
 		c = by_command_name(name);
 		if (c)
 			return c;
 	}
 	*words = 1;
-	c = by_command_name(argv[0]);
+	return by_command_name(argv[0]);
+}
+
+const struct command *find_command(int argc, char **argv, int *words)
+{
+	const struct command *c = lookup_command(argc, argv, words);
+	bool two = argc > 1 && is_prefix(argv[0]);
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s%s", argv[0], two ? " " : "", two ? argv[1] : "");
 	if (!c)
 		unknown_command(name);
 	return c;
@@ -165,6 +173,15 @@ static const struct option *by_letter(const struct option *o, char letter)
 			return o;
 	}
 	return NULL;
+}
+
+const struct option *find_option(const struct option *list, const char *word)
+{
+	if (word[0] != '-')
+		return NULL;
+	if (word[1] == '-')
+		return by_name(list, word + 2, strcspn(word + 2, "="));
+	return word[1] ? by_letter(list, word[1]) : NULL;
 }
 
 static bool set_option(const struct option *o, const char *value)

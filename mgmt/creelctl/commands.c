@@ -168,6 +168,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_GUEST,
+		.more = NAMES_GUEST,
 		.run = run_wait,
 	},
 	{
@@ -177,6 +178,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_GUEST,
+		.more = NAMES_GUEST,
 		.run = run_pause,
 	},
 	{
@@ -187,6 +189,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_GUEST,
+		.more = NAMES_GUEST,
 		.run = run_resume,
 	},
 	{
@@ -197,6 +200,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_GUEST,
+		.more = NAMES_GUEST,
 		.run = run_kill,
 	},
 	{
@@ -207,6 +211,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_THING,
+		.more = NAMES_THING,
 		.run = run_rm,
 	},
 	{
@@ -219,6 +224,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_GUEST,
+		.more = NAMES_GUEST,
 		.run = run_limit,
 	},
 	{
@@ -228,6 +234,7 @@ static const struct command guest_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_ANY,
+		.more = NAMES_ANY,
 		.run = run_inspect,
 	},
 	END_COMMANDS,
@@ -274,6 +281,7 @@ static const struct command snapshot_commands[] = {
 		.least = 2,
 		.most = 2,
 		.arguments = NAMES_GUEST,
+		.more = NAMES_SNAPSHOT,
 		.run = run_rollback,
 	},
 	{
@@ -314,6 +322,7 @@ static const struct command image_commands[] = {
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_IMAGE,
+		.more = NAMES_IMAGE,
 		.run = run_rmi,
 	},
 	{
@@ -356,6 +365,29 @@ static const struct command host_commands[] = {
 };
 
 static const struct command own_commands[] = {
+	{
+		.name = "version",
+		.synopsis = "",
+		.summary = "tell which version this is",
+		.offline = true,
+		.run = run_version,
+	},
+	{
+		.name = "__complete",
+		.synopsis = "-- WORD...",
+		.most = -1,
+		.offline = true,
+		.arguments_follow = true,
+		.run = run_complete,
+	},
+	{
+		.name = "__manual",
+		.synopsis = "PART",
+		.least = 1,
+		.most = 1,
+		.offline = true,
+		.run = run_manual,
+	},
 	{
 		.name = "help",
 		.synopsis = "[COMMAND]",

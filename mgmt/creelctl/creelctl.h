@@ -78,6 +78,7 @@ enum names {
 	NAMES_GUEST,
 	NAMES_THING,  /* guests and snapshots, to be removed */
 	NAMES_SOURCE, /* the same, to be forked */
+	NAMES_SNAPSHOT,
 	NAMES_IMAGE,
 	NAMES_ANY, /* guests, snapshots and images */
 	NAMES_FILE,
@@ -87,11 +88,12 @@ enum names {
 struct command {
 	const char *name;  /* one word, or two as in "image build" */
 	const char *alias; /* another name, or NULL */
-	const char *synopsis, *summary;
+	const char *synopsis, *summary; /* summary NULL: not for people, in no list */
 	const char *text;             /* more help, or NULL */
 	const struct option *options; /* NULL: none but the global ones */
 	int least, most;              /* arguments; most -1: any number */
-	enum names arguments;
+	enum names arguments; /* what the first names */
+	enum names more;      /* and the others */
 	bool offline;          /* it needs no host */
 	bool arguments_follow; /* options end at the first argument; the rest is the guest's */
 	int (*run)(struct settings *s, int argc, char **argv);
@@ -116,11 +118,20 @@ int parse_options(const struct command *command, int argc, char **argv);
  * is wrong.
  */
 const struct command *find_command(int argc, char **argv, int *words);
+/* The same without a word. */
+const struct command *lookup_command(int argc, char **argv, int *words);
+/* The option that "-x", "--xyz" or "--xyz=..." begins with, or NULL. */
+const struct option *find_option(const struct option *list, const char *word);
 /* The commands one by one: NULL for the first, NULL after the last. */
 const struct command *next_command(const struct command *c);
 extern const struct option global_options[];
 /* "12", "64M", "1.5GiB" as bytes. */
 bool parse_size(const char *text, uint64_t *out);
+
+/* ---- main.c ---- */
+
+/* Makes s->host_connection. EXIT_DONE, or another status after it has said what is wrong. */
+int connect_host(struct settings *s);
 
 /* ---- help.c ---- */
 
@@ -215,6 +226,9 @@ int run_fork(struct settings *s, int argc, char **argv);
 int run_attach(struct settings *s, int argc, char **argv);
 int run_logs(struct settings *s, int argc, char **argv);
 int run_wait(struct settings *s, int argc, char **argv);
+int run_complete(struct settings *s, int argc, char **argv);
+int run_manual(struct settings *s, int argc, char **argv);
+int run_version(struct settings *s, int argc, char **argv);
 int run_help(struct settings *s, int argc, char **argv);
 
 #endif

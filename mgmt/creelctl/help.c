@@ -20,8 +20,10 @@ static void print_all(void)
 	     "usage: creelctl [OPTION...] COMMAND ...");
 	for (const struct command_group *g = command_groups; g->title; g++) {
 		printf("\n%s:\n", g->title);
-		for (const struct command *c = g->commands; c->name; c++)
-			printf("  %-15s %s\n", c->name, c->summary);
+		for (const struct command *c = g->commands; c->name; c++) {
+			if (c->summary)
+				printf("  %-15s %s\n", c->name, c->summary);
+		}
 	}
 	puts("\nA guest, snapshot or image is given by its number or its name.\n\nOptions:");
 	print_options(global_options);

@@ -9,7 +9,7 @@
 
 struct settings settings;
 
-static int connect_host(struct settings *s)
+int connect_host(struct settings *s)
 {
 	int code;
 
@@ -21,6 +21,20 @@ static int connect_host(struct settings *s)
 		return EXIT_DONE;
 	complain("%s", creel_error_text(s->host_connection));
 	return code == CREEL_INVALID ? EXIT_USAGE : EXIT_CONNECTION;
+}
+
+int run_version(struct settings *s, int argc, char **argv)
+{
+	(void)argc, (void)argv;
+	if (s->json) {
+		json_begin_object(NULL);
+		json_text("version", creel_version());
+		json_end_object();
+		json_end();
+	} else {
+		printf("creelctl %s\n", creel_version());
+	}
+	return EXIT_DONE;
 }
 
 static int run_command(struct settings *s, const struct command *c, int argc, char **argv)

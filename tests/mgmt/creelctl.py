@@ -440,21 +440,22 @@ def test_many_clients_at_once():
     assert info["connections"] == 1 and info["requests"] == 0, info
 
 
-def main():
+def run_tests(prefix, names):
+    """All test_* of a module, each against a host of its own; the exit status."""
     global host
     bad = 0
     only = sys.argv[3] if len(sys.argv) > 3 else ""
-    for name, test in list(globals().items()):
+    for name, test in list(names.items()):
         if not name.startswith("test_") or only not in name:
             continue
         host = Host()
         try:
             test()
             host.stop()
-            print(f"ok creelctl_{name[5:]}")
+            print(f"ok {prefix}_{name[5:]}")
         except Exception:
             traceback.print_exc()
-            print(f"FAIL creelctl_{name[5:]}")
+            print(f"FAIL {prefix}_{name[5:]}")
             bad = 1
             host.process.kill()
         sys.stdout.flush()
@@ -462,4 +463,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests("creelctl", globals()))

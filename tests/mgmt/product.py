@@ -5,7 +5,6 @@ usage: product.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name 
 Prints "ok NAME" or "FAIL NAME" for each test.
 """
 import sys
-import traceback
 
 import creelctl as base
 from creelctl import CONNECTION, INTERRUPTED, REFUSED, USAGE, ctl, put, run_detached, wait_for
@@ -59,25 +58,5 @@ def test_tree_by_locale():
         assert r.out == text, r
 
 
-def main():
-    bad = 0
-    only = sys.argv[3] if len(sys.argv) > 3 else ""
-    for name, test in list(globals().items()):
-        if not name.startswith("test_") or only not in name:
-            continue
-        base.host = base.Host()
-        try:
-            test()
-            base.host.stop()
-            print(f"ok product_{name[5:]}")
-        except Exception:
-            traceback.print_exc()
-            print(f"FAIL product_{name[5:]}")
-            bad = 1
-            base.host.process.kill()
-        sys.stdout.flush()
-    return bad
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(base.run_tests("product", globals()))
