@@ -608,7 +608,8 @@ E2E += tests/e2e/test_sealed.py
 E2E += tests/e2e/test_host.py
 
 # Scenarios that share one host for each kind of machine (tests/e2e/hosts.py).
-HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py tests/e2e/test_hostile.py
+HOST_E2E := tests/e2e/test_guest.py tests/e2e/test_lifecycle.py tests/e2e/test_hostile.py \
+	tests/e2e/test_network_hostile.py
 
 # (the job server of this make does not reach through tests/run)
 SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
@@ -625,7 +626,7 @@ TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
 TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py"
-TESTS += $(foreach m,qemu1 qemu2 bochs,"tests/emu/scenarios.py -k $(m) $(HOST_E2E)")
+TESTS += $(foreach m,qemu1 qemu2 bochs wire,"tests/emu/scenarios.py -k test_$(m) $(HOST_E2E)")
 
 test: setup
 	@$(MAKE) -s all test-guests iso

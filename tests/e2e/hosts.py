@@ -20,7 +20,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
-from run import ROOT, Machine  # noqa: E402
+import ether  # noqa: E402
+from run import CONF, ROOT, Machine  # noqa: E402
 
 BUILD = os.path.join(ROOT, "build")
 CTL = os.path.join(BUILD, "creelctl")
@@ -28,6 +29,9 @@ MACHINES = {
     "qemu1": dict(kind="qemu", cpus=1, mem=256),
     "qemu2": dict(kind="qemu", cpus=2, mem=256),
     "bochs": dict(kind="bochs", cpus=1, mem=256),
+    # frames can be put on their Ethernet: ether.py
+    "wire": dict(kind="qemu", cpus=1, mem=256, wire=True, conf=CONF + ether.CONF),
+    "wire-e1000": dict(kind="qemu", cpus=1, mem=256, wire=True, nic="e1000", conf=CONF + ether.CONF),
     "linux-qemu": dict(kind="qemu", cpus=1, mem=512),
     "linux-bochs": dict(kind="bochs", cpus=1, mem=512),
 }
@@ -102,7 +106,7 @@ class Host:
         self.cores = MACHINES[name]["cpus"]
         self.machine = Machine(**MACHINES[name]).start()
         self.environment = dict(os.environ, CREEL_HOST=f"127.0.0.1:{self.machine.port}")
-        self.most_guests = 110 if "bochs" in name else 1010  # at once, in any scenario
+        self.most_guests = 1010 if name in ("qemu1", "qemu2") else 110  # at once, in any scenario
         self._canary = None
         try:
             self.machine.wait_for(r"address: \d+\.", BOOT, fail="PANIC")
@@ -260,23 +264,28 @@ def on(*names):
 
 
 class unchanged:
-    """What happens inside leaves no frame behind, and no guest but the canary is disturbed."""
+    """What happens inside leaves no frame, connection or request behind, and does not disturb the
+    canary."""
 
     def __init__(self, host):
         self.host = host
 
     def __enter__(self):
         self.host.canary()
-        self.before = self.host.frames()
+        self.before = self._now()
 
     def __exit__(self, kind, *_):
         if kind:
             return
         self.host.canary()
         end = time.monotonic() + SETTLE
-        while (after := self.host.frames()) != self.before:
+        while (after := self._now()) != self.before:
             assert time.monotonic() < end, f"before {self.before}, after {after}"
             time.sleep(0.3)
+
+    def _now(self):
+        info = self.host.json("info")
+        return self.host.frames(), info["connections"], info["requests"]
 
 
 @atexit.register

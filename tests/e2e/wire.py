@@ -6,10 +6,12 @@ MAGIC = 0x0a0d6c6565726343
 FRAME_MAX = 16368
 HEADER = struct.Struct("<IHHQ")
 DATA, CREDIT, HELLO, CANCEL, GET_INFO = 0x01, 0x02, 0x10, 0x11, 0x12
-PUT, PUT_COMMIT, RUN, KILL, REMOVE, GET, ATTACH, WAIT = 0x20, 0x21, 0x30, 0x36, 0x37, 0x42, 0x43, 0x44
+PUT, PUT_COMMIT, REMOVE_IMAGE, RUN, KILL, REMOVE = 0x20, 0x21, 0x23, 0x30, 0x36, 0x37
+LIST_GUESTS, GET, ATTACH, WAIT = 0x40, 0x42, 0x43, 0x44
 WELCOME, ERROR, DONE, RESULT, INFO, UPLOAD, STATUS = 0x80, 0x81, 0x82, 0x83, 0x84, 0x86, 0x8a
 FINAL = 1
-E_NOENT, E_PROTOCOL, E_VERSION, E_TIMEOUT = 2, 12, 13, 14
+E_NOENT, E_LIMIT, E_UNSUPPORTED = 2, 6, 8
+E_PROTOCOL, E_VERSION, E_TIMEOUT = 12, 13, 14
 GUEST = 1
 ATTACH_OUT, ATTACH_FOLLOW = 2, 8
 CREDIT_ENOUGH = 1 << 20
@@ -43,9 +45,15 @@ def error(payload):
     return code, payload[8:8 + size].decode()
 
 
+def connect(host, timeout=60):
+    return socket.create_connection(("127.0.0.1", host.machine.port), timeout)
+
+
 class Client:
-    def __init__(self, host, greet=True, timeout=60):
-        self.socket = socket.create_connection(("127.0.0.1", host.machine.port), timeout)
+    """`socket` is an open connection, if it is not to be one of this system's."""
+
+    def __init__(self, host, greet=True, timeout=60, socket=None):
+        self.socket = socket or connect(host, timeout)
         self.buffer = b""
         if greet:
             self.send(hello())

@@ -14,6 +14,7 @@ import glob
 import json
 import os
 import pty
+import queue
 import re
 import shutil
 import signal
@@ -73,6 +74,57 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+class Wire:
+    """A switch between the machine's NIC, the emulator's forwarder and a test, by station addresses."""
+
+    FORWARDER = b"\x52\x55"  # how all its station addresses begin
+
+    def __init__(self, folder):
+        self._folder, self._sockets = folder, {}
+        self._frames = queue.Queue()
+
+    def netdev(self, end, name):
+        """An argument of -netdev."""
+        near, far = (os.path.join(self._folder, f"{end}-{side}") for side in ("near", "far"))
+        self._sockets[end] = s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.bind(near)
+        threading.Thread(target=self._carry, args=(end, s), daemon=True).start()
+        return (f"dgram,id={name},local.type=unix,local.path={far},"
+                f"remote.type=unix,remote.path={near}")
+
+    def _carry(self, end, s):
+        while True:
+            try:
+                frame = s.recv(65536)
+                if not frame:
+                    return
+                if end == "user":
+                    self.send(frame)
+                    continue
+                if frame[0] & 1 or frame.startswith(self.FORWARDER):
+                    self.send(frame, "user")
+                if not frame.startswith(self.FORWARDER):
+                    self._frames.put(frame)
+            except (FileNotFoundError, ConnectionRefusedError):
+                pass  # the emulator is not there yet, or no longer
+            except OSError:
+                return
+
+    def send(self, frame, end="nic"):
+        self._sockets[end].sendto(frame, os.path.join(self._folder, f"{end}-far"))
+
+    def receive(self, timeout):
+        try:
+            return self._frames.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def close(self):
+        for s in self._sockets.values():
+            s.shutdown(socket.SHUT_RDWR)
+            s.close()
+
+
 class Machine:
     """One emulated machine. All arguments but `kind` are by name.
 
@@ -84,8 +136,8 @@ class Machine:
                that clients of its network live by the same clock
     accel      QEMU: "tcg" or "kvm"
     nic        "virtio" (QEMU only), "e1000", "none"; None takes the emulator's usual
-    wire       QEMU: no network behind the NIC but this test, which sends and receives whole
-               Ethernet frames by wire_send() and wire_receive()
+    wire       QEMU: this test is on the NIC's Ethernet, beside the port's forwarder: it sends and
+               receives whole frames by wire_send() and wire_receive()
     pcap       QEMU: write the NIC's packets to this file
     port       host port that is forwarded to guest_port; None picks a free one
     conf       text of creel.conf; None leaves the file out
@@ -106,7 +158,7 @@ class Machine:
         self.icount, self.real_idle, self.accel = icount, real_idle, accel
         self.nic = nic or ("virtio" if kind == "qemu" else "e1000")
         self.wire, self.pcap = wire, pcap
-        self._wire_socket = self._qmp_file = None
+        self._wire = self._qmp_file = None
         self.port, self.guest_port = port or free_port(), guest_port
         self.conf, self.images, self.efi = conf, images or {}, efi
         self.disk, self.iso = disk and os.path.abspath(disk), iso and os.path.abspath(iso)
@@ -160,9 +212,9 @@ class Machine:
             self.status = self.process.returncode
             for t in self._threads:
                 t.join(5)
-        for connection in (self._wire_socket, self._qmp_file):
-            if connection:
-                connection.close()
+        for closing in (self._wire, self._qmp_file):
+            if closing:
+                closing.close()
         if self.dir:
             for name in ("bochs.log", "emulator.txt"):
                 path = os.path.join(self.dir, name)
@@ -188,15 +240,11 @@ class Machine:
     # ---- the wire, and QEMU's monitor ----
 
     def wire_send(self, frame):
-        self._wire_socket.sendto(frame, os.path.join(self.dir, "wire-qemu"))
+        self._wire.send(frame)
 
     def wire_receive(self, timeout):
-        """The next Ethernet frame that the machine sent, or None."""
-        self._wire_socket.settimeout(timeout)
-        try:
-            return self._wire_socket.recv(65536)
-        except TimeoutError:
-            return None
+        """The next Ethernet frame that the machine sent to nobody or to somebody unknown, or None."""
+        return self._wire.receive(timeout)
 
     def monitor(self, command):
         """What QEMU's monitor answers to a line, such as "nmi", "info registers" or "mce ..."."""
@@ -370,8 +418,7 @@ class Machine:
                         "-device", "ide-hd,drive=boot,bootindex=0"]
         if self.nic != "none":
             card = {"virtio": "virtio-net-pci,disable-legacy=on", "e1000": "e1000"}[self.nic]
-            command += ["-netdev", self._netdev(),
-                        "-device", f"{card},netdev=net0,mac={MAC},romfile="]
+            command += [*self._netdev(), "-device", f"{card},netdev=net0,mac={MAC},romfile="]
         if self.pcap:
             command += ["-object", f"filter-dump,id=pcap,netdev=net0,file={self.pcap}"]
         if self.gdb:
@@ -379,13 +426,13 @@ class Machine:
         return command + self.extra
 
     def _netdev(self):
+        user = f"user,id=user0,hostfwd=tcp:127.0.0.1:{self.port}-:{self.guest_port}"
         if not self.wire:
-            return f"user,id=net0,hostfwd=tcp:127.0.0.1:{self.port}-:{self.guest_port}"
-        near, far = os.path.join(self.dir, "wire"), os.path.join(self.dir, "wire-qemu")
-        self._wire_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._wire_socket.bind(near)
-        return (f"dgram,id=net0,local.type=unix,local.path={far},"
-                f"remote.type=unix,remote.path={near}")
+            return ["-netdev", user.replace("user0", "net0")]
+        self._wire = Wire(self.dir)
+        parts = [self._wire.netdev("nic", "net0"), user, self._wire.netdev("user", "user1"),
+                 "hubport,hubid=0,id=hub0,netdev=user0", "hubport,hubid=0,id=hub1,netdev=user1"]
+        return [word for part in parts for word in ("-netdev", part)]
 
     def _bochs(self):
         if self.iso:
