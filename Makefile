@@ -39,7 +39,7 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/ring.c net/siphash.c net/sntp.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
-MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_conn.c \
+MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c mgmt/server_conn.c \
 	mgmt/server_create.c mgmt/server_list.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
@@ -387,12 +387,13 @@ crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
 channel_SRC := mgmt/channel.c $(noise_SRC)
 
-UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c lib/err.c lib/fmt.c
 mgmt_server_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
 mgmt_sealed_SRC  := $(mgmt_server_SRC)
+mgmt_admit_SRC   := $(mgmt_server_SRC) tests/unit/mgmt_peer.c
 
 UNIT_TESTS += speculation
 speculation_SRC := hv/speculation.c

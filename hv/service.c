@@ -88,6 +88,8 @@ static const struct transport_ops tcp_transport = {
 static int tcp_opened(struct tcp_conn *tcp, void *ctx)
 {
 	struct client *c = free_clients;
+	uint32_t from;
+	uint16_t port;
 
 	(void)ctx;
 	if (!c)
@@ -96,7 +98,8 @@ static int tcp_opened(struct tcp_conn *tcp, void *ctx)
 	*c = (struct client){.tcp = tcp};
 	tcp_set_user(tcp, c);
 	/* On failure the server has closed the transport, and with it the connection. */
-	(void)server_accept(&server, &tcp_transport, c, clock_us(), &c->conn);
+	tcp_peer(tcp, &from, &port);
+	(void)server_accept(&server, &tcp_transport, c, from, clock_us(), &c->conn);
 	return OK;
 }
 

@@ -124,7 +124,9 @@ static int host_first(struct channel *c)
 {
 	int status = receive_whole(c, NOISE_FIRST_SIZE);
 
-	return status == OK ? host_answer(c) : status;
+	if (status == OK)
+		c->state = CHANNEL_HOST_ANSWER;
+	return status;
 }
 
 static int host_proof(struct channel *c)
@@ -165,6 +167,9 @@ int channel_handshake(struct channel *c)
 		switch (c->state) {
 		case CHANNEL_HOST_FIRST:
 			status = host_first(c);
+			break;
+		case CHANNEL_HOST_ANSWER:
+			status = c->hold ? ERR_AGAIN : host_answer(c);
 			break;
 		case CHANNEL_HOST_PROOF:
 			status = host_proof(c);

@@ -55,6 +55,7 @@ struct channel_host {
 enum channel_state {
 	CHANNEL_PLAIN,
 	CHANNEL_HOST_FIRST,    /* a host waits for the first message */
+	CHANNEL_HOST_ANSWER,   /* ... has it, and owes the second */
 	CHANNEL_HOST_PROOF,    /* ... for the proof */
 	CHANNEL_CLIENT_SECOND, /* a client waits for the second message */
 	CHANNEL_SEALED,
@@ -65,6 +66,7 @@ struct channel {
 	const struct transport_ops *ops;
 	void *transport;
 	enum channel_state state;
+	bool hold;       /* of a host: the second message waits until the owner says so */
 	uint32_t parked; /* see channel_read() */
 	const struct channel_host *host;
 	const struct channel_client *client; /* of a host: who it is, from CHANNEL_HOST_PROOF on */
@@ -96,9 +98,15 @@ static inline bool channel_ready(const struct channel *c)
 	return c->state == CHANNEL_PLAIN || c->state == CHANNEL_SEALED;
 }
 
+/* What comes next takes as long as a handshake does, and `hold` keeps it from being done. */
+static inline bool channel_owes_answer(const struct channel *c)
+{
+	return c->state == CHANNEL_HOST_ANSWER;
+}
+
 /*
  * Goes on with the handshake. OK: it is done, or the channel is plain. ERR_AGAIN: when the
- * transport has bytes. Else the channel is over. ERR_PERM: an unknown client; ERR_INVALID: not its
+ * transport has bytes, or the owner no longer holds the answer. Else the channel is over. ERR_PERM: an unknown client; ERR_INVALID: not its
  * handshake, or not with our key; ERR_CLOSED.
  */
 int channel_handshake(struct channel *c) MUST_CHECK;

@@ -36,11 +36,20 @@ static void *arena_take(struct arena *a, size_t size)
 	return p;
 }
 
+/* So many that each client can have those that it has for sure. */
+static uint32_t tickets(const struct server_config *config)
+{
+	return MIN(config->requests, SERVER_QUEUE_PER_ROLE * (SERVER_ROLES - 1u)) +
+	       SERVER_QUEUE_SURE * admit_parties(config);
+}
+
 size_t server_memory(const struct server_config *config)
 {
 	return align_up(sizeof(struct conn) * config->connections, 16) +
 	       align_up(sizeof(struct list) * watch_lists(config), 16) +
-	       align_up(sizeof(struct request), 16) * config->requests +
+	       align_up(sizeof(struct request), 16) * config->requests + admit_memory(config) +
+	       align_up(sizeof(struct ticket), 16) * tickets(config) +
+	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS +
 	       (size_t)RX_SIZE * config->buffers +
 	       (size_t)BLOCK_SIZE * ((size_t)config->buffers + ARGS_BLOCKS) +
 	       (size_t)SERVER_INPUT_CREDIT * config->inputs;
@@ -91,16 +100,22 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	s->watch_mask = watch_lists(config) - 1;
 	s->conns = arena_take(&arena, sizeof(struct conn) * config->connections);
 	s->watchers = arena_take(&arena, sizeof(struct list) * watch_lists(config));
-	if (!s->conns || !s->watchers ||
+	s->parties = arena_take(&arena, sizeof(struct party) * admit_parties(config));
+	if (!s->conns || !s->watchers || !s->parties ||
 		pool_init(&s->request_pool, &arena, config->requests, sizeof(struct request)) < 0 ||
 		pool_init(&s->receive, &arena, config->buffers, RX_SIZE) < 0 ||
 		pool_init(&s->send, &arena, config->buffers, BLOCK_SIZE) < 0 ||
 		pool_init(&s->args, &arena, ARGS_BLOCKS, BLOCK_SIZE) < 0 ||
-		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0)
+		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0 ||
+		pool_init(&s->tickets, &arena, tickets(config), sizeof(struct ticket)) < 0 ||
+		pool_init(&s->large_tickets, &arena, SERVER_TICKET_BLOCKS, BLOCK_SIZE) < 0)
 		return ERR_NOMEM;
+	admit_init(s);
 	list_init(&s->free_conns);
 	list_init(&s->ready);
 	list_init(&s->turn);
+	list_init(&s->working);
+	list_init(&s->slowed);
 	list_init(&s->starved);
 	list_init(&s->looking);
 	for (int i = 0; i < TIMER_COUNT; i++)
@@ -116,8 +131,12 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 
 void conn_wake(struct conn *c)
 {
+	struct party *p = c->party;
+
 	list_remove(&c->link);
-	list_push_back(&c->server->ready, &c->link);
+	list_push_back(&p->ready, &c->link);
+	if (list_empty(&p->turn_link))
+		list_push_back(&c->server->ready, &p->turn_link);
 }
 
 void timer_stop(struct conn *c, enum server_timer kind)
@@ -133,7 +152,7 @@ void timer_start(struct conn *c, enum server_timer kind)
 	list_push_back(&c->server->timers[kind], &c->timers[kind].link);
 }
 
-static struct conn *timer_conn(struct list *link, enum server_timer kind)
+struct conn *timer_conn(struct list *link, enum server_timer kind)
 {
 	struct conn_timer *t = LIST_ENTRY(link, struct conn_timer, link);
 
@@ -158,20 +177,11 @@ static bool evict_idle(struct server *s)
 	return true;
 }
 
-/* Who floods the port with connections displaces others like it, and nobody who has come in. */
-static void make_strangers_room(struct server *s)
-{
-	if (s->strangers < SERVER_STRANGERS || list_empty(&s->timers[TIMER_HELLO]))
-		return;
-	s->refused++;
-	conn_close(timer_conn(s->timers[TIMER_HELLO].next, TIMER_HELLO), true);
-}
-
 int server_accept(struct server *s, const struct transport_ops *ops, void *transport,
-	uint64_t now_us, struct conn **conn)
+	uint32_t from, uint64_t now_us, struct conn **conn)
 {
 	s->now_us = now_us;
-	make_strangers_room(s);
+	admit_stranger(s, from);
 	if (list_empty(&s->free_conns) && !evict_idle(s)) {
 		s->refused++;
 		ops->close(transport, true);
@@ -185,14 +195,17 @@ int server_accept(struct server *s, const struct transport_ops *ops, void *trans
 		channel_open_host(&c->channel, ops, transport, s->config.host);
 	else
 		channel_open(&c->channel, ops, transport);
+	c->channel.hold = true;
 	list_init(&c->link);
+	list_init(&c->work);
+	list_init(&c->tickets);
 	list_init(&c->requests);
 	list_init(&c->ready_requests);
 	for (int i = 0; i < TIMER_COUNT; i++)
 		list_init(&c->timers[i].link);
 	timer_start(c, TIMER_HELLO);
 	s->connections++;
-	s->strangers++;
+	admit_stranger_in(c, from);
 	s->accepted++;
 	conn_wake(c);
 	*conn = c;
@@ -253,15 +266,16 @@ static bool spread_news(struct server *s)
 
 static void look(struct server *s)
 {
-	if (list_empty(&s->looking) || s->now_us < s->look_due_us)
+	if ((list_empty(&s->looking) && list_empty(&s->slowed)) || s->now_us < s->look_due_us)
 		return;
 	s->look_due_us = s->now_us + SERVER_LOOK_US;
+	while (!list_empty(&s->slowed))
+		conn_wake(LIST_ENTRY(s->slowed.next, struct conn, link));
 	LIST_FOR_EACH(it, &s->looking)
 	request_wake(LIST_ENTRY(it, struct request, look));
 }
 
-/* All of `from` to the end of `to`. */
-static void list_move(struct list *to, struct list *from)
+void list_move(struct list *to, struct list *from)
 {
 	while (!list_empty(from)) {
 		struct list *it = from->next;
@@ -271,29 +285,60 @@ static void list_move(struct list *to, struct list *from)
 	}
 }
 
+/* What has become ready is served, a conn of each party in turn, and no conn twice. */
+static void serve_turns(struct server *s)
+{
+	int left = SERVER_TURNS_PER_POLL;
+
+	list_move(&s->turn, &s->ready);
+	LIST_FOR_EACH (it, &s->turn) {
+		struct party *p = LIST_ENTRY(it, struct party, turn_link);
+
+		list_move(&p->turn, &p->ready);
+	}
+	while (left && !list_empty(&s->turn)) {
+		struct party *p = LIST_ENTRY(s->turn.next, struct party, turn_link);
+
+		list_remove(&p->turn_link);
+		if (list_empty(&p->turn)) {
+			if (!list_empty(&p->ready))
+				list_push_back(&s->ready, &p->turn_link);
+			continue;
+		}
+		list_push_back(&s->turn, &p->turn_link);
+		struct conn *c = LIST_ENTRY(p->turn.next, struct conn, link);
+
+		list_remove(&c->link);
+		if (conn_turn(c))
+			conn_wake(c);
+		left--;
+	}
+	/* Those that had no turn come first in the next poll. */
+	LIST_FOR_EACH (it, &s->turn) {
+		struct party *p = LIST_ENTRY(it, struct party, turn_link);
+
+		list_move(&p->turn, &p->ready);
+		list_move(&p->ready, &p->turn);
+	}
+	list_move(&s->turn, &s->ready);
+	list_move(&s->ready, &s->turn);
+}
+
 bool server_poll(struct server *s, uint64_t now_us)
 {
 	s->now_us = now_us;
 	expire(s);
 	bool more = spread_news(s);
 	look(s);
-	list_move(&s->turn, &s->ready);
-	for (int i = 0; i < SERVER_TURNS_PER_POLL && !list_empty(&s->turn); i++) {
-		struct conn *c = LIST_ENTRY(s->turn.next, struct conn, link);
-
-		list_remove(&c->link);
-		if (conn_turn(c))
-			conn_wake(c);
-	}
-	/* Those that had no turn come first in the next poll. */
-	list_move(&s->turn, &s->ready);
-	list_move(&s->ready, &s->turn);
-	return more || !list_empty(&s->ready);
+	admit_begin(s);
+	serve_turns(s);
+	return admit_poll(s) || more || !list_empty(&s->ready);
 }
 
 uint64_t server_next_timer(const struct server *s)
 {
-	uint64_t next = list_empty(&s->looking) ? UINT64_MAX : s->look_due_us;
+	bool looks = !list_empty(&s->looking) || !list_empty(&s->slowed);
+	uint64_t next = looks ? s->look_due_us : UINT64_MAX;
 
 	for (enum server_timer kind = 0; kind < TIMER_COUNT; kind++) {
 		if (!list_empty(&s->timers[kind]))

@@ -1,6 +1,24 @@
 /* One connection: bytes in, frames out of them, and its share of each poll. */
 #include "mgmt/server_internal.h"
 
+static void free_receive(struct conn *c)
+{
+	if (!c->rx)
+		return;
+	c->party->receive_held--;
+	block_free(c->server, &c->server->receive, c->rx);
+	c->rx = NULL;
+}
+
+static void free_send(struct conn *c)
+{
+	if (!c->tx)
+		return;
+	c->party->send_held--;
+	block_free(c->server, &c->server->send, c->tx);
+	c->tx = NULL;
+}
+
 void conn_close(struct conn *c, bool abort)
 {
 	struct server *s = c->server;
@@ -12,16 +30,14 @@ void conn_close(struct conn *c, bool abort)
 	list_remove(&c->link);
 	c->open = false;
 	s->connections--;
-	s->strangers -= !c->greeted;
+	admit_leave(c);
 	channel_close(&c->channel, abort);
-	block_free(s, &s->receive, c->rx);
-	block_free(s, &s->send, c->tx);
-	c->rx = c->tx = NULL;
+	free_receive(c);
+	free_send(c);
 	list_push_back(&s->free_conns, &c->link);
 }
 
-/* False: the connection has gone. */
-static bool conn_flush(struct conn *c)
+bool conn_flush(struct conn *c)
 {
 	while (c->tx_head < c->tx_tail) {
 		int64_t n = channel_write(&c->channel, c->tx + c->tx_head, c->tx_tail - c->tx_head);
@@ -49,7 +65,7 @@ static bool conn_flush(struct conn *c)
 uint8_t *conn_room(struct conn *c, size_t size)
 {
 	if (!c->tx) {
-		c->tx = pool_take(&c->server->send);
+		c->tx = admit_buffer(c, &c->server->send, &c->party->send_held);
 		if (!c->tx)
 			return NULL;
 	}
@@ -85,14 +101,27 @@ uint32_t conn_data_room(struct conn *c)
 }
 
 static void send_error(
-	struct conn *c, uint64_t request, enum proto_code code, const char *format, va_list ap)
+	struct conn *c, uint64_t request, enum proto_code code, uint32_t retry_ms,
+	const char *format, va_list ap)
 {
-	struct proto_error e = {.code = (uint16_t)code};
+	struct proto_error e = {.code = (uint16_t)code, .retry_ms = retry_ms};
 
-	if (code == PROTO_E_RETRY || code == PROTO_E_NOMEM)
-		e.retry_ms = SERVER_RETRY_MS;
 	vfmt(e.text, sizeof(e.text), format, ap);
 	conn_send(c, PROTO_ERROR, PROTO_FINAL, request, &e);
+}
+
+static uint32_t retry_of(enum proto_code code)
+{
+	return code == PROTO_E_RETRY || code == PROTO_E_NOMEM ? SERVER_RETRY_MS : 0;
+}
+
+void conn_refuse(struct conn *c, uint64_t request, uint32_t retry_ms, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	send_error(c, request, PROTO_E_RETRY, retry_ms, format, ap);
+	va_end(ap);
 }
 
 void conn_error(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
@@ -100,7 +129,7 @@ void conn_error(struct conn *c, uint64_t request, enum proto_code code, const ch
 	va_list ap;
 
 	va_start(ap, format);
-	send_error(c, request, code, format, ap);
+	send_error(c, request, code, retry_of(code), format, ap);
 	va_end(ap);
 }
 
@@ -111,10 +140,11 @@ void conn_fatal(struct conn *c, uint64_t request, enum proto_code code, const ch
 	if (c->closing)
 		return;
 	va_start(ap, format);
-	send_error(c, request, code, format, ap);
+	send_error(c, request, code, retry_of(code), format, ap);
 	va_end(ap);
 	c->server->broken++;
 	c->closing = true;
+	admit_drop(c);
 	LIST_FOR_EACH_SAFE(it, tmp, &c->requests)
 	request_free(LIST_ENTRY(it, struct request, link));
 	for (enum server_timer i = 0; i < TIMER_COUNT; i++)
@@ -139,6 +169,10 @@ static void hello(struct conn *c, const struct proto_header *h, const uint8_t *f
 			PROTO_VERSION, m.hello.version_min, m.hello.version_max);
 		return;
 	}
+	if (!admit_enter(c)) {
+		conn_fatal(c, 0, PROTO_E_RETRY, "this client has as many connections as it may");
+		return;
+	}
 	struct host_info info;
 	struct proto_welcome w = {
 		.magic = PROTO_MAGIC,
@@ -153,7 +187,6 @@ static void hello(struct conn *c, const struct proto_header *h, const uint8_t *f
 	fmt(w.host, sizeof(w.host), "creel %s", info.version);
 	conn_send(c, PROTO_WELCOME, 0, 0, &w);
 	c->greeted = true;
-	c->server->strangers--;
 	timer_stop(c, TIMER_HELLO);
 }
 
@@ -198,6 +231,12 @@ static bool conn_handshake(struct conn *c)
 {
 	int status = channel_handshake(&c->channel);
 
+	if (status == ERR_AGAIN && channel_owes_answer(&c->channel)) {
+		if (!admit_handshake(c))
+			return true;
+		c->channel.hold = false;
+		status = channel_handshake(&c->channel);
+	}
 	if (status == ERR_AGAIN)
 		c->readable = false;
 	else if (status != OK)
@@ -217,7 +256,7 @@ static bool conn_receive(struct conn *c)
 			return true;
 	}
 	if (!c->rx)
-		c->rx = pool_take(&c->server->receive);
+		c->rx = admit_buffer(c, &c->server->receive, &c->party->receive_held);
 	if (!c->rx)
 		return true;
 	if (c->readable && c->rx_size + c->channel.parked < RX_SIZE) {
@@ -237,43 +276,21 @@ static bool conn_receive(struct conn *c)
 	return true;
 }
 
-/* Steps of the requests in turn, while there is room for what they say. */
-static void conn_work(struct conn *c)
+void conn_trim(struct conn *c)
 {
-	for (int i = 0; i < SERVER_STEPS_PER_TURN && !list_empty(&c->ready_requests); i++) {
-		struct request *r = LIST_ENTRY(c->ready_requests.next, struct request, ready);
-
-		if (!conn_room(c, CONN_ROOM))
-			return;
-		list_remove(&r->ready);
-		switch (r->step(r)) {
-		case STEP_OVER:
-			request_free(r);
-			break;
-		case STEP_MORE:
-			list_push_back(&c->ready_requests, &r->ready);
-			break;
-		case STEP_WAIT:
-			break;
-		}
-	}
-}
-
-static void conn_trim(struct conn *c)
-{
-	if (c->rx && !c->rx_size && !c->channel.parked) {
-		block_free(c->server, &c->server->receive, c->rx);
-		c->rx = NULL;
-	}
-	if (c->tx && c->tx_head == c->tx_tail) {
-		block_free(c->server, &c->server->send, c->tx);
-		c->tx = NULL;
-	}
+	if (!c->rx_size && !c->channel.parked)
+		free_receive(c);
+	if (c->tx_head == c->tx_tail)
+		free_send(c);
 }
 
 static bool conn_starved(const struct conn *c)
 {
-	return (!c->tx && !c->server->send.free) || (!c->rx && !c->server->receive.free);
+	const struct server *s = c->server;
+	const struct party *p = c->party;
+
+	return (!c->tx && !admit_has_buffer(c, &s->send, p->send_held)) ||
+	       (!c->rx && !admit_has_buffer(c, &s->receive, p->receive_held));
 }
 
 /* False: the connection has gone. */
@@ -281,11 +298,18 @@ static bool conn_serve(struct conn *c)
 {
 	if (!conn_flush(c) || !conn_receive(c))
 		return false;
-	conn_work(c);
+	admit_work(c);
 	if (!conn_flush(c))
 		return false;
 	conn_trim(c);
 	return true;
+}
+
+/* Work that is not in line: for want of a buffer, or of room to answer. */
+static bool conn_held_up(const struct conn *c)
+{
+	return list_empty(&c->work) &&
+	       (!list_empty(&c->ready_requests) || !list_empty(&c->tickets));
 }
 
 bool conn_turn(struct conn *c)
@@ -294,9 +318,9 @@ bool conn_turn(struct conn *c)
 	bool open = conn_serve(c);
 
 	c->in_turn = false;
-	if (!open)
+	if (!open || c->closing || !list_empty(&c->link))
 		return false;
-	if (c->closing || (!c->frame_left && !c->readable && list_empty(&c->ready_requests)))
+	if (!c->frame_left && !c->readable && !conn_held_up(c))
 		return false;
 	if (conn_starved(c)) {
 		list_remove(&c->link);

@@ -35,6 +35,7 @@ static enum step create_step(struct request *r)
 
 		if (!conn_room(r->conn, CONN_ROOM))
 			return STEP_MORE;
+		admit_charge(r->conn, 1);
 		err = make_guest(k, &result.id);
 		if (err < 0) {
 			result.id = 0;

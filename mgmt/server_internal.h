@@ -18,10 +18,43 @@ struct conn_timer {
 	uint64_t at_us;
 };
 
+/*
+ * A client, over all of its connections; or all strangers. Conns move between its lists by their
+ * `link` (ready, turn) and `work`.
+ */
+struct party {
+	struct list turn_link; /* ready or turn of the server, or none */
+	struct list work_link; /* working of the server, or none */
+	struct list ready, turn;
+	struct list work; /* conns with tickets or ready requests, and room to answer */
+	int64_t credit;
+	uint64_t credit_at; /* poll up to which it was given */
+	uint32_t weight;
+	uint8_t role;
+	uint32_t conns, requests, queued, receive_held, send_held;
+	uint64_t wait_us; /* of the request that waited and began last */
+	uint64_t begun, refused;
+};
+
+/* A request that waits for its turn, as the bytes that came. */
+struct ticket {
+	struct list link; /* tickets of the conn */
+	uint64_t number, since_us;
+	uint8_t *large; /* NULL: it is in `bytes` */
+	uint8_t bytes[SERVER_TICKET_BYTES];
+};
+
 struct conn {
 	struct server *server;
+	struct party *party;
+	struct server_address *address; /* while it is a stranger, else NULL */
 	struct channel channel;
-	struct list link; /* free_conns, ready or starved of the server, or none */
+	struct list link; /* free_conns, starved or slowed of the server, ready or turn of the
+			   * party, or none */
+	struct list work; /* work of the party, or none */
+	struct list tickets;
+	uint32_t ticket_count;
+	bool step_next; /* of ready requests and tickets, a request's step comes next */
 	struct conn_timer timers[TIMER_COUNT];
 	struct list requests;
 	struct list ready_requests; /* those that have something to do */
@@ -102,6 +135,8 @@ struct request {
 	struct list look;  /* looking of the server, or none */
 	struct conn *conn;
 	uint64_t number;
+	uint64_t since_us;     /* when its frame came; 0: its latency means nothing */
+	enum server_work kind;
 	uint64_t guest; /* whose news it watches */
 	enum step (*step)(struct request *r);
 	void (*release)(struct request *r);
@@ -119,12 +154,52 @@ void *pool_take(struct server_pool *p);
 /* Frees a block and lets those that wait for one try again. NULL is ignored. */
 void block_free(struct server *s, struct server_pool *p, void *block);
 void conn_wake(struct conn *c);
+struct conn *timer_conn(struct list *link, enum server_timer kind);
+/* All of `from` to the end of `to`. */
+void list_move(struct list *to, struct list *from);
 /* Those that watch a guest look at it. */
 void watchers_wake(struct server *s, uint64_t guest);
 void timer_start(struct conn *c, enum server_timer kind); /* again, if it runs */
 void timer_stop(struct conn *c, enum server_timer kind);
 
+/* server_admit.c */
+size_t admit_memory(const struct server_config *config);
+uint32_t admit_parties(const struct server_config *config);
+void admit_init(struct server *s);
+/* A new poll begins, with new credit for all. */
+void admit_begin(struct server *s);
+/* A stranger comes from `from`; the one that it displaces goes. */
+void admit_stranger(struct server *s, uint32_t from);
+void admit_stranger_in(struct conn *c, uint32_t from);
+/* The conn may have its answer to a first message of the handshake; else it is told when. */
+bool admit_handshake(struct conn *c);
+/* A stranger has said hello, and counts as its client's. False: that has all its connections. */
+bool admit_enter(struct conn *c);
+/* The conn closes: soon, and now. */
+void admit_drop(struct conn *c);
+void admit_leave(struct conn *c);
+/* A buffer of the pool, counted in *held of the party; NULL if there is none for it. */
+void *admit_buffer(struct conn *c, struct server_pool *pool, uint32_t *held);
+bool admit_has_buffer(const struct conn *c, const struct server_pool *pool, uint32_t held);
+/* Whether one more request in progress would be within the client's share. */
+bool admit_request(const struct conn *c);
+/* The whole frame of a new request: begins it, lets it wait, or refuses it. */
+void admit_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame,
+	const union proto_message *m);
+struct ticket *admit_find(struct conn *c, uint64_t number);
+void ticket_free(struct conn *c, struct ticket *t);
+/* Takes the credit for `n` guests made, or as much work as one is. */
+void admit_charge(struct conn *c, uint32_t n);
+/* At the end of a conn's turn: goes on with its requests, or puts it in line for that. */
+void admit_work(struct conn *c);
+/* Goes on with what waits, client by client. True: there is more. */
+bool admit_poll(struct server *s);
+void admit_latency(struct server *s, enum server_work kind, uint64_t since_us);
+
 /* server_conn.c */
+/* Sends what there is; false: the connection has gone. */
+bool conn_flush(struct conn *c);
+void conn_trim(struct conn *c);
 /* One turn: send, receive, work. True: it wants another. False: it waits for an event, or is gone.
  */
 bool conn_turn(struct conn *c);
@@ -136,6 +211,9 @@ void conn_sent(struct conn *c, size_t size);
 /* The same for a frame. The caller has made sure of PROTO_ANSWER_MAX bytes. */
 void conn_send(
 	struct conn *c, uint16_t type, uint16_t flags, uint64_t request, const void *message);
+/* Refuses a request that would be accepted after `retry_ms`. */
+void conn_refuse(struct conn *c, uint64_t request, uint32_t retry_ms, const char *format, ...)
+	PRINTF(4, 5);
 /* Answers a request with an error. */
 void conn_error(struct conn *c, uint64_t request, enum proto_code code, const char *format, ...)
 	PRINTF(4, 5);
@@ -163,6 +241,9 @@ const char *text_of(int err);
  */
 bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
 	uint64_t *id, enum proto_kind *kind);
+/* Begins a request, whose frame came at `since_us`. */
+void request_start(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m,
+	uint64_t since_us);
 /* A whole frame from a client that has said hello. */
 void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame);
 

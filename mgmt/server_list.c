@@ -121,6 +121,7 @@ static enum step list_step(struct request *r)
 	struct list_state *l = &r->list;
 	struct proto_done done = {0};
 
+	admit_charge(r->conn, 1);
 	for (int i = 0; i < SERVER_ITEMS_PER_STEP; i++) {
 		if (!conn_room(r->conn, CONN_ROOM))
 			return STEP_MORE;

@@ -65,6 +65,12 @@ struct request *request_new(struct conn *c, uint64_t number)
 			SERVER_REQUESTS_PER_CONN);
 		return NULL;
 	}
+	if (!admit_request(c)) {
+		conn_error(c, number, PROTO_E_RETRY,
+			"%u requests of this client are in progress, all that it may have",
+			c->party->requests);
+		return NULL;
+	}
 	r = pool_take(&c->server->request_pool);
 	if (!r) {
 		conn_error(c, number, PROTO_E_RETRY,
@@ -78,6 +84,7 @@ struct request *request_new(struct conn *c, uint64_t number)
 	list_init(&r->look);
 	list_push_back(&c->requests, &r->link);
 	c->request_count++;
+	c->party->requests++;
 	return r;
 }
 
@@ -102,6 +109,7 @@ void request_free(struct request *r)
 	list_remove(&r->watch);
 	list_remove(&r->look);
 	r->conn->request_count--;
+	r->conn->party->requests--;
 	block_free(r->conn->server, &r->conn->server->request_pool, r);
 }
 
@@ -328,16 +336,28 @@ static void request_continue(struct request *r, uint16_t type, const union proto
 	}
 }
 
-static void request_start(
-	struct conn *c, uint64_t number, uint16_t type, const union proto_message *m)
+/* A frame for a request that waits. It has no streams yet, and no credit. */
+static void ticket_continue(struct conn *c, struct ticket *t, uint16_t type)
+{
+	if (type == PROTO_CANCEL) {
+		conn_error(c, t->number, PROTO_E_CANCELLED, "cancelled");
+		ticket_free(c, t);
+	} else {
+		conn_fatal(c, t->number, PROTO_E_PROTOCOL,
+			"the request with this number waits to begin, and takes nothing yet");
+	}
+}
+
+/* Frames that belong to a request, and start none. */
+static bool continues(uint16_t type)
+{
+	return type == PROTO_DATA || type == PROTO_CREDIT || type == PROTO_CANCEL ||
+	       type == PROTO_PUT_COMMIT;
+}
+
+static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m)
 {
 	switch (type) {
-	case PROTO_DATA:
-	case PROTO_CREDIT:
-	case PROTO_CANCEL:
-	case PROTO_PUT_COMMIT:
-		/* For a request that is over, which the client didn't know when it sent this. */
-		break;
 	case PROTO_GET_INFO:
 		info_send(c, number);
 		break;
@@ -391,10 +411,50 @@ static void request_start(
 	}
 }
 
+static enum server_work work_of(uint16_t type)
+{
+	switch (type) {
+	case PROTO_RUN:
+		return WORK_RUN;
+	case PROTO_FORK:
+		return WORK_FORK;
+	case PROTO_TAKE_SNAPSHOT:
+		return WORK_SNAPSHOT;
+	case PROTO_ROLLBACK:
+		return WORK_ROLLBACK;
+	case PROTO_KILL:
+		return WORK_KILL;
+	case PROTO_LIST_GUESTS:
+	case PROTO_LIST_IMAGES:
+	case PROTO_LIST_SNAPSHOTS:
+		return WORK_LIST;
+	default:
+		return WORK_OTHER;
+	}
+}
+
+void request_start(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m,
+	uint64_t since_us)
+{
+	enum server_work kind = work_of(type);
+	struct request *r;
+
+	dispatch(c, number, type, m);
+	r = request_find(c, number);
+	if (r && kind != WORK_OTHER && !request_is_stream(r)) {
+		/* It goes on, and tells how long it took when it is over. */
+		r->kind = kind;
+		r->since_us = since_us;
+	} else {
+		admit_latency(c->server, kind, since_us);
+	}
+}
+
 void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame)
 {
 	union proto_message m;
 	struct request *r;
+	struct ticket *t;
 	int err;
 
 	if (h->flags || !h->request) {
@@ -414,8 +474,12 @@ void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *
 		return;
 	}
 	r = request_find(c, h->request);
+	t = r ? NULL : admit_find(c, h->request);
 	if (r)
 		request_continue(r, h->type, &m);
-	else
-		request_start(c, h->request, h->type, &m);
+	else if (t)
+		ticket_continue(c, t, h->type);
+	else if (!continues(h->type))
+		admit_frame(c, h, frame, &m);
+	/* else it is for a request that is over, which the client didn't know when it sent this */
 }

@@ -97,7 +97,7 @@ static void accept_client(struct server *s, int listener)
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	*c = (struct client){.fd = fd};
-	server_accept(s, &socket_ops, c, host_now_us(), &c->conn);
+	server_accept(s, &socket_ops, c, INADDR_LOOPBACK, host_now_us(), &c->conn);
 }
 
 int main(int argc, char **argv)

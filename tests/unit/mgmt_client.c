@@ -2,6 +2,7 @@
 
 struct server server;
 uint64_t now_us;
+uint32_t client_address;
 static void *arena;
 
 static int64_t wire_read(void *transport, uint8_t *buf, size_t size)
@@ -125,7 +126,7 @@ int client_try(struct client *c)
 		.from = malloc(WIRE_SIZE),
 		.from_limit = WIRE_SIZE,
 	};
-	return server_accept(&server, &wire_ops, c, now_us, &c->conn);
+	return server_accept(&server, &wire_ops, c, client_address, now_us, &c->conn);
 }
 
 void client_connect(struct client *c)

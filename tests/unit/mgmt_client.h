@@ -28,6 +28,7 @@ struct answer {
 
 extern struct server server;
 extern uint64_t now_us;
+extern uint32_t client_address; /* of those that connect */
 extern const struct transport_ops wire_ops;
 
 /* A fresh world; `config` NULL: small defaults. */

@@ -234,6 +234,7 @@ TEST(a_flood_of_strangers)
 	say(PROTO_HELLO, 0, &hello);
 	CHECK_EQ(hear(), PROTO_WELCOME);
 	for (size_t i = 0; i < ARRAY_SIZE(flood); i++) {
+		client_address = (uint32_t)i;
 		client_connect(&flood[i]);
 		settle();
 		CHECK(server.strangers <= SERVER_STRANGERS);
