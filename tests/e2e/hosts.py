@@ -184,14 +184,17 @@ class Host:
         found = self.json("inspect", guest)
         return found[0] if isinstance(found, list) else found
 
-    def wait_state(self, guest, *states, timeout=COMMAND):
+    def wait_info(self, guest, holds, what, timeout=COMMAND):
         end = time.monotonic() + timeout
         while True:
             info = self.get(guest)
-            if info["state"] in states:
+            if holds(info):
                 return info
-            assert time.monotonic() < end, f"waited {timeout} s for {states}: {info}"
+            assert time.monotonic() < end, f"waited {timeout} s for {what}: {info}"
             time.sleep(0.05)
+
+    def wait_state(self, guest, *states, timeout=COMMAND):
+        return self.wait_info(guest, lambda info: info["state"] in states, states, timeout)
 
     def wait_output(self, guest, text, timeout=COMMAND):
         end = time.monotonic() + timeout

@@ -227,8 +227,7 @@ def flood_without_a_reader(host):
         flood = host.start("agent", "flood", "0")
         for _ in range(3):
             host.canary()
-        info = host.get(flood)
-        assert info["bytes_out"] > 65536, info
+        info = host.wait_info(flood, lambda info: info["bytes_out"] > 65536, "more than 64 KiB of output")
         assert info["private_pages"] < 100, info
         host.command("pause", flood)
         kept = host.command("logs", flood).out
