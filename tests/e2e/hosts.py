@@ -53,13 +53,14 @@ class Result:
 
 
 class Attached:
-    """A client that stays with a guest, and talks to it line by line."""
+    """A client that stays with a guest, and talks to it line by line, unless nobody reads what it prints."""
 
-    def __init__(self, host, *args):
+    def __init__(self, host, *args, read=True):
         self.process = subprocess.Popen([CTL, *args], env=host.environment, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        if read:
+            threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         for line in self.process.stdout:

@@ -239,7 +239,7 @@ def flood_without_a_reader(host):
 def flood_with_a_reader_that_stops_reading(host):
     with unchanged(host):
         flood = host.start("agent", "flood", "0")
-        reader = Attached(host, "attach", "--hold", flood)
+        reader = Attached(host, "attach", "--hold", flood, read=False)
         # its pipes fill up: the client stalls, and the guest with it
         end = time.monotonic() + 60
         while True:
