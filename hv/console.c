@@ -1,7 +1,7 @@
 #include "hv/console.h"
 
 #include "hv/cpu.h"
-#include "hv/font.h"
+#include "hv/screen.h"
 
 /* ---- COM1: a 16550, PC16550D data sheet ------------------------------------------------------- */
 
@@ -16,9 +16,11 @@
 #define UART_MCR            (COM1 + 4)
 #define   UART_MCR_READY    0x03 /* DTR and RTS */
 #define UART_LSR            (COM1 + 5)
+#define   UART_LSR_DATA     0x01 /* a byte has come */
 #define   UART_LSR_THRE     0x20 /* room for a byte */
 #define   UART_LSR_IDLE     0x40 /* all bytes are out */
 #define UART_SCRATCH        (COM1 + 7)
+#define UART_QUEUE          16
 #define UART_DIVISOR        1 /* 115200 baud */
 
 /* A port read takes about a microsecond; a full queue of 16 bytes is out after 1.4 ms. */
@@ -79,115 +81,50 @@ void console_flush(void)
 		uart_wait(UART_LSR_IDLE);
 }
 
-/* ---- the screen ------------------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------------------------------- */
 
-#define CELL_WIDTH  8
-#define CELL_HEIGHT (2 * FONT_ROWS)
-#define MAX_COLUMNS 240u
-#define MAX_ROWS    100u
+static const struct {
+	const char *serial; /* ECMA-48, "Select Graphic Rendition"; NULL: as it is */
+	enum screen_color screen;
+} tones[] = {
+	[TONE_PLAIN] = {NULL, COLOR_TEXT},
+	[TONE_WARN] = {"\033[33m", COLOR_WARN},
+	[TONE_ERROR] = {"\033[1;31m", COLOR_ERROR},
+};
 
-#define COLOR_TEXT       0x00d0d0d0u /* greys look alike in RGB and BGR */
-#define COLOR_BACKGROUND 0x00000000u
-
-/* What is shown. The frame buffer is only written, and only where a cell changes: reading it is slow. */
-static struct {
-	const struct boot_framebuffer *fb;
-	unsigned columns, rows; /* rows of scrolling text; the status rows lie below them */
-	unsigned all_rows;
-	unsigned column, row;
-	char cell[MAX_ROWS][MAX_COLUMNS];
-} screen;
-
-static void draw(unsigned row, unsigned column, char c)
+static void serial_text(const char *text)
 {
-	const uint8_t *glyph;
-	volatile uint32_t *line;
+	while (*text)
+		serial_put(*text++);
+}
 
-	if (screen.cell[row][column] == c)
-		return;
-	screen.cell[row][column] = c;
-	glyph = font_glyphs[(c < FONT_FIRST || c > FONT_LAST ? '?' : c) - FONT_FIRST];
-	line = (volatile uint32_t *)screen.fb->base +
-		(uint64_t)row * CELL_HEIGHT * screen.fb->stride + (uint64_t)column * CELL_WIDTH;
-	for (unsigned y = 0; y < CELL_HEIGHT; y++, line += screen.fb->stride) {
-		unsigned dots = (unsigned)glyph[y / 2] << 2; /* centred in the cell */
+void console_serial_line(const char *text)
+{
+	serial_text(text);
+	serial_text("\r\n");
+}
 
-		for (unsigned x = 0; x < CELL_WIDTH; x++)
-			line[x] = dots >> (CELL_WIDTH - 1 - x) & 1 ? COLOR_TEXT : COLOR_BACKGROUND;
+bool console_key(void)
+{
+	bool pressed = false;
+
+	for (unsigned i = 0; serial_on && i < UART_QUEUE && in8(UART_LSR) & UART_LSR_DATA; i++) {
+		in8(UART_DATA);
+		pressed = true;
 	}
+	return pressed;
 }
 
-void console_screen_start(const struct boot_framebuffer *fb)
+void console_line(const char *text, size_t size, enum console_tone tone)
 {
-	volatile uint32_t *pixels = (volatile uint32_t *)fb->base;
-
-	if (!fb->base || fb->width < CELL_WIDTH || fb->height < CELL_HEIGHT)
-		return;
-	for (uint64_t i = 0; i < (uint64_t)fb->stride * fb->height; i++)
-		pixels[i] = COLOR_BACKGROUND;
-	screen.columns = MIN(fb->width / CELL_WIDTH, MAX_COLUMNS);
-	screen.all_rows = MIN(fb->height / CELL_HEIGHT, MAX_ROWS);
-	screen.rows = screen.all_rows;
-	for (unsigned r = 0; r < screen.all_rows; r++)
-		for (unsigned c = 0; c < screen.columns; c++)
-			screen.cell[r][c] = ' ';
-	screen.fb = fb;
-}
-
-bool console_has_screen(void)
-{
-	return screen.fb;
-}
-
-static void scroll(void)
-{
-	for (unsigned r = 0; r + 1 < screen.rows; r++)
-		for (unsigned c = 0; c < screen.columns; c++)
-			draw(r, c, screen.cell[r + 1][c]);
-	for (unsigned c = 0; c < screen.columns; c++)
-		draw(screen.rows - 1, c, ' ');
-}
-
-static void screen_put(char c)
-{
-	if (!screen.fb)
-		return;
-	if (c == '\n' || screen.column == screen.columns) {
-		screen.column = 0;
-		if (screen.row + 1 < screen.rows)
-			screen.row++;
-		else
-			scroll();
-	}
-	if (c != '\n')
-		draw(screen.row, screen.column++, c);
-}
-
-void console_status_rows(unsigned rows)
-{
-	if (!screen.fb || rows >= screen.all_rows)
-		return;
-	while (screen.row + rows >= screen.all_rows) {
-		scroll();
-		screen.row--;
-	}
-	screen.rows = screen.all_rows - rows;
-}
-
-void console_status(unsigned row, const char *text)
-{
-	if (!screen.fb || row >= screen.all_rows - screen.rows)
-		return;
-	for (unsigned c = 0; c < screen.columns; c++)
-		draw(screen.rows + row, c, *text ? *text++ : ' ');
-}
-
-void console_write(const char *text, size_t size)
-{
+	if (tones[tone].serial)
+		serial_text(tones[tone].serial);
 	for (size_t i = 0; i < size; i++) {
-		if (text[i] == '\n')
-			serial_put('\r');
 		serial_put(text[i]);
-		screen_put(text[i]);
+		screen_put(text[i], tones[tone].screen);
 	}
+	if (tones[tone].serial)
+		serial_text("\033[m");
+	serial_text("\r\n");
+	screen_put('\n', COLOR_TEXT);
 }

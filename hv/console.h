@@ -1,31 +1,27 @@
 /*
- * Where people read the host: COM1, and text on the firmware's frame buffer. Called by the log and by
- * panic only, which see to it that one core writes at a time.
+ * Where people read the host: COM1, and the text of hv/screen.h. Called by hv/log.h and by panic only,
+ * which see to it that one core writes at a time.
  */
 #ifndef HV_CONSOLE_H
 #define HV_CONSOLE_H
 
-#include "boot/handover.h"
+#include "lib/base.h"
 
 /* Find COM1. `serial` false: leave it alone. */
 void console_start(bool serial);
 
-/* Show text on `fb` from now on. It must be mapped. */
-void console_screen_start(const struct boot_framebuffer *fb);
+enum console_tone { TONE_PLAIN, TONE_WARN, TONE_ERROR };
 
-bool console_has_screen(void);
+/* A line, its end added here, on both. */
+void console_line(const char *text, size_t size, enum console_tone tone);
 
-/* '\n' ends a line on both. */
-void console_write(const char *text, size_t size);
+/* A line for the serial port alone. */
+void console_serial_line(const char *text);
+
+/* Has somebody typed on the serial port since the last call? */
+bool console_key(void);
 
 /* Wait, for a bounded time, until all bytes have left the serial port. */
 void console_flush(void);
-
-/*
- * Take the lowest `rows` rows of the screen (0: none) for a status display that does not scroll, and
- * write row `row` of it. Without a screen nothing happens.
- */
-void console_status_rows(unsigned rows);
-void console_status(unsigned row, const char *text);
 
 #endif

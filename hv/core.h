@@ -68,6 +68,7 @@ struct core {
 	uint64_t nmi_count, spurious_count, timer_count, unhandled_count;
 	const struct trap_frame *stopped_at; /* by panic's NMI */
 	bool machine_check_recorded;
+	uint64_t idle_tsc, idle_since; /* ticks spent halted; since when it is, or 0. Read by others */
 
 	struct csprng random; /* hv/random.c */
 	uint64_t random_reseed_tsc;

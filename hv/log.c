@@ -3,6 +3,7 @@
 #include "hv/clock.h"
 #include "hv/console.h"
 #include "hv/cpu.h"
+#include "hv/screen.h"
 #include "lib/logring.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"
@@ -34,11 +35,17 @@ static size_t format_line(char line[LOGRING_LINE_MAX], enum config_log_level lev
 	return n + vfmt(line + n, LOGRING_LINE_MAX - n, format, ap);
 }
 
-static void emit(const char *line, size_t size)
+static const enum console_tone tone[] = {
+	[LOG_ERROR] = TONE_ERROR,
+	[LOG_WARN] = TONE_WARN,
+	[LOG_INFO] = TONE_PLAIN,
+	[LOG_DEBUG] = TONE_PLAIN,
+};
+
+static void emit(enum config_log_level level, const char *line, size_t size)
 {
 	logring_put(&ring, line, size);
-	console_write(line, size);
-	console_write("\n", 1);
+	console_line(line, size, tone[level]);
 }
 
 void log_write(enum config_log_level level, const char *format, ...)
@@ -55,7 +62,7 @@ void log_write(enum config_log_level level, const char *format, ...)
 	va_end(ap);
 	flags = cpu_irq_save();
 	spin_lock(&lock);
-	emit(line, n);
+	emit(level, line, n);
 	spin_unlock(&lock);
 	cpu_irq_restore(flags);
 }
@@ -71,7 +78,7 @@ bool log_from_nmi(const char *format, ...)
 	va_start(ap, format);
 	n = format_line(line, LOG_WARN, format, ap);
 	va_end(ap);
-	emit(line, n);
+	emit(LOG_WARN, line, n);
 	spin_unlock(&lock);
 	return true;
 }
@@ -88,35 +95,18 @@ size_t log_read(uint64_t *seq, char *buf, size_t size)
 	return n;
 }
 
-bool log_has_screen(void)
-{
-	return console_has_screen();
-}
-
-void log_status_rows(unsigned rows)
+void log_consoles(void (*draw)(void *ctx), void *ctx)
 {
 	uint64_t flags = cpu_irq_save();
 
 	spin_lock(&lock);
-	console_status_rows(rows);
-	spin_unlock(&lock);
-	cpu_irq_restore(flags);
-}
-
-void log_status(unsigned row, const char *text)
-{
-	uint64_t flags = cpu_irq_save();
-
-	spin_lock(&lock);
-	console_status(row, text);
+	draw(ctx);
 	spin_unlock(&lock);
 	cpu_irq_restore(flags);
 }
 
 void log_panic_line(const char *line)
 {
-	size_t n = strlen(line);
-
-	console_write(line, n);
-	console_write("\n", 1);
+	screen_panel(0);
+	console_line(line, strlen(line), TONE_ERROR);
 }

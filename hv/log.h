@@ -24,10 +24,9 @@ bool log_from_nmi(const char *format, ...) PRINTF(1, 2) MUST_CHECK;
 /* lib/logring.h, logring_read(). `size` is at least LOGRING_LINE_MAX. */
 size_t log_read(uint64_t *seq, char *buf, size_t size);
 
-/* console_status_rows() and console_status(), in turn with the lines of the log. */
-bool log_has_screen(void);
-void log_status_rows(unsigned rows);
-void log_status(unsigned row, const char *text);
+/* Calls draw(ctx), which may use hv/screen.h and hv/console.h, in turn with the lines of the log. Short:
+ * interrupts are off, and whoever logs waits. */
+void log_consoles(void (*draw)(void *ctx), void *ctx);
 
 /* For panic alone: a line without a prefix, past the lock, whoever holds it. */
 void log_panic_line(const char *line);

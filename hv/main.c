@@ -20,6 +20,7 @@
 #include "hv/panic.h"
 #include "hv/random.h"
 #include "hv/run.h"
+#include "hv/screen.h"
 #include "hv/service.h"
 #include "hv/smp.h"
 #include "hv/status.h"
@@ -183,7 +184,7 @@ void hv_main(struct boot_info *info)
 	core_setup_registers();
 	core_guard_stacks(core);
 	if (info->config.screen_console)
-		console_screen_start(&info->framebuffer);
+		screen_start(&info->framebuffer);
 	machine_check_init();
 	describe_machine(info);
 	if (info->config.max_memory)
@@ -216,7 +217,10 @@ void hv_main(struct boot_info *info)
 
 	/* all other cores, then our own part */
 	smp_start(info, core_main);
-	status_start(info->config.port);
+	char key[STATUS_KEY_SIZE];
+
+	service_host_key(key);
+	status_start(info->config.port, key);
 	status_show();
 	core_main(core);
 }

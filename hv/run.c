@@ -135,7 +135,12 @@ static void idle(struct core *core, uint64_t wake_at)
 	tlb_idle_enter(core->tlb);
 	platform_timer(wake_at == UINT64_MAX ? 0 : wake_at);
 	if (sched_sleep(core)) {
+		uint64_t start = rdtsc();
+
+		__atomic_store_n(&core->idle_since, start, __ATOMIC_RELAXED);
 		platform_halt();
+		__atomic_store_n(&core->idle_since, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&core->idle_tsc, core->idle_tsc + rdtsc() - start, __ATOMIC_RELAXED);
 		sched_awake(core);
 	}
 }

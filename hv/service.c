@@ -247,6 +247,13 @@ static void start_keys(const struct boot_config *conf)
 	log_info("host key: %s", text);
 }
 
+void service_host_key(char text[STATUS_KEY_SIZE])
+{
+	text[0] = 0;
+	for (size_t i = 0; server.conns && server.config.host && i < NOISE_KEY_SIZE; i++)
+		fmt(text + 2 * i, 3, "%02x", sealed_host.keys.public[i]);
+}
+
 void service_start(const struct boot_info *info, struct nic *card)
 {
 	const struct boot_config *conf = &info->config;
@@ -294,6 +301,17 @@ static uint64_t tsc_at(uint64_t us)
 	return us == UINT64_MAX ? us : clock_tsc_zero() + clock_us_to_tsc(us);
 }
 
+/* A host that nobody reaches still shows its state. */
+static bool poll_alone(uint64_t now, uint64_t *next)
+{
+	if (now >= next_tick_us) {
+		next_tick_us = now + TICK_US;
+		status_show();
+	}
+	*next = tsc_at(next_tick_us);
+	return status_say();
+}
+
 static void tick(uint64_t now)
 {
 	next_tick_us = now + TICK_US;
@@ -308,17 +326,19 @@ static void tick(uint64_t now)
 
 bool service_poll(uint64_t *next)
 {
+	uint64_t now = clock_us();
+
 	if (!nic)
-		return false;
+		return poll_alone(now, next);
 	if (irq_on)
 		nic_irq_disable(nic);
 	irq_on = false;
 
-	uint64_t now = clock_us();
 	bool busy = nic_poll(nic, RX_BUDGET, receive_frame, NULL) == RX_BUDGET;
 
 	if (now >= next_tick_us)
 		tick(now);
+	busy |= status_say();
 	if (server.conns)
 		busy |= server_poll(&server, now);
 	uint64_t sync_at = timesync_poll(now);

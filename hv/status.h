@@ -1,13 +1,24 @@
-/* The lowest rows of the screen: what host this is, where to reach it, how full it is. */
+/*
+ * What a person in front of the machine sees: a panel on the upper half of the screen with what host
+ * this is, its public key (also as a QR code), how busy and how full it is, and what was done last.
+ * The same as text on the serial port, once when the host has its address, and again whenever somebody
+ * presses a key there.
+ */
 #ifndef HV_STATUS_H
 #define HV_STATUS_H
 
 #include "lib/base.h"
 
-/* Set the rows aside, when the host is up. Without a screen nothing happens, here and below. */
-void status_start(uint16_t port);
+#define STATUS_KEY_SIZE 65 /* a key in hexadecimal, with a terminator */
 
-/* Show the present state; about once a second, by the boot core. */
+/* When the host is up. `key`: its public key, "" if it has none. */
+void status_start(uint16_t port, const char *key);
+
+/* Show the present state; about once a second, by the boot core. Writes only what has changed. */
 void status_show(void);
+
+/* Goes on with what is to be said on the serial port, a line at a time: the port is slow. True: there
+ * is more. */
+bool status_say(void);
 
 #endif

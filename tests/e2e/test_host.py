@@ -3,7 +3,9 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -65,3 +67,83 @@ def test_sntp_sets_the_clock():
 
 def test_sntp_sets_the_clock_on_bochs():
     sntp_sets_the_clock("bochs")
+
+
+# ---- the status screen, and the same on the serial port ----
+
+# RFC 7748, section 6.1: Alice is the host, Bob the client.
+HOST_PRIVATE = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"
+HOST_PUBLIC = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
+CLIENT_PUBLIC = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
+SEALED = f"console = both\nhost-key = {HOST_PRIVATE}\nauthorized = {CLIENT_PUBLIC} admin bob\n"
+BLOCKS = {" ": (0, 0), "\u2584": (0, 255), "\u2580": (255, 0), "\u2588": (255, 255)}
+LOBSTER = b"\xb8\x3a\x26"
+CELL = 16   # pixels of a row of text
+PANEL = 20  # rows
+
+
+def codes_in(image):
+    """What zbar reads in an image file."""
+    done = subprocess.run(["zbarimg", "-q", "--raw", image], capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def pixel_rows(ppm):
+    with open(ppm, "rb") as f:
+        data = f.read()
+    head = re.match(rb"P6\s(\d+) (\d+)\s255\s", data)
+    width, height = int(head.group(1)), int(head.group(2))
+    pixels = data[head.end():]
+    return [pixels[y * width * 3:(y + 1) * width * 3] for y in range(height)]
+
+
+def text_rows(rows):
+    """Whether each row of text below the panel has anything brighter than the background."""
+    return [max(b"".join(rows[at:at + CELL])) > 100 for at in range(PANEL * CELL, len(rows) - CELL + 1, CELL)]
+
+
+def serial_code(m, folder):
+    """The code that stands in the serial log, as an image."""
+    lines = [text for _, text in m.lines if len(text) > 20 and set(text) <= set(BLOCKS)]
+    pixels = []
+    for line in lines:
+        for half in (0, 1):
+            row = b"".join(bytes([BLOCKS[c][half]]) * 4 for c in line)
+            pixels += [row] * 4
+    path = os.path.join(folder, "serial.pgm")
+    with open(path, "wb") as f:
+        f.write(b"P5 %d %d 255\n" % (len(pixels[0]), len(pixels)) + b"".join(pixels))
+    return path
+
+
+def test_status_screen_and_serial_show_the_key_as_a_code():
+    with Machine(cpus=2, conf=SEALED, extra=["-device", "VGA"]) as m, \
+            tempfile.TemporaryDirectory() as d:
+        m.wait_for(r"^ +Address +10\.0\.2\.15, port 7117$", BOOT, fail=WRONG)
+        m.wait_for(rf"^ +Key +{HOST_PUBLIC}$", BOOT)
+        time.sleep(2)
+        assert codes_in(serial_code(m, d)) == [HOST_PUBLIC]
+        ppm = os.path.join(d, "screen.ppm")
+        m.monitor(f"screendump {ppm}")
+        assert codes_in(ppm) == [HOST_PUBLIC]
+        rows = pixel_rows(ppm)
+        assert rows[0].count(LOBSTER) > len(rows[0]) // 6, "no head"
+        log = text_rows(rows)
+        lines = sum(text.startswith("[") for _, text in m.lines)
+        assert sum(log) == lines and all(log[:lines]), (log, lines)
+
+
+def test_status_screen_without_network_goes_on():
+    """The clock in its head moves, and nothing else: what has not changed is not drawn again."""
+    with Machine(nic="none", conf=SEALED, extra=["-device", "VGA"]) as m, \
+            tempfile.TemporaryDirectory() as d:
+        m.wait_for(r"cores: 1 running", BOOT, fail=WRONG)
+        time.sleep(1)
+        shots = []
+        for i in (0, 1):
+            ppm = os.path.join(d, f"{i}.ppm")
+            m.monitor(f"screendump {ppm}")
+            shots.append(pixel_rows(ppm))
+            time.sleep(3)
+        assert shots[0][:2 * CELL] != shots[1][:2 * CELL], "the clock stands still"
+        assert shots[0][PANEL * CELL:] == shots[1][PANEL * CELL:]

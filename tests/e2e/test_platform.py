@@ -2,7 +2,6 @@
 import os
 import re
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
@@ -98,32 +97,3 @@ def test_machine_check_panics_with_banks_and_backtrace():
         m.wait_for(r"#0  \w+\+0x[0-9a-f]+", 20)
         m.wait_for(rf"core {1 - core} was at \w+\+0x", 20)
         m.wait_for(r"The host has stopped", 20)
-
-
-def bright_cells(ppm):
-    """Text rows of the screen that hold anything."""
-    with open(ppm, "rb") as f:
-        data = f.read()
-    head = re.match(rb"P6\s(\d+) (\d+)\s255\s", data)
-    width, height = int(head.group(1)), int(head.group(2))
-    row = width * 3 * 16
-    pixels = data[head.end():]
-    return [max(pixels[at:at + row]) > 64 for at in range(0, height * width * 3 - row + 1, row)]
-
-
-def logged(m):
-    return sum(line.startswith("[") for _, line in m.lines)
-
-
-def test_screen_shows_the_log_and_the_status():
-    with Machine(nic="none", conf="console = both\n", extra=["-device", "VGA"]) as m, \
-            tempfile.TemporaryDirectory() as d:
-        m.wait_for(CORES, BOOT, fail=WRONG)
-        time.sleep(0.5)
-        ppm = os.path.join(d, "screen.ppm")
-        before = logged(m)
-        m.monitor(f"screendump {ppm}")
-        rows, after = bright_cells(ppm), logged(m)
-        log, status = rows[:-3], rows[-3:]
-        assert before <= sum(log) <= after and all(log[:before]), (log, before, after)
-        assert all(status), status

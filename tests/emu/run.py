@@ -9,6 +9,7 @@ QEMU is an AMD-V machine without acceleration, Bochs a VT-x one. Everything that
 a directory of its own and goes with it; the emulator dies with this process.
 """
 import argparse
+import codecs
 import ctypes
 import glob
 import json
@@ -172,6 +173,7 @@ class Machine:
         self.emulator_log = ""      # what the emulator itself said; complete after stop()
         self._cond = threading.Condition()
         self._partial = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._searched = 0
         self._threads = []
 
@@ -318,7 +320,7 @@ class Machine:
 
     def _feed(self, data):
         with self._cond:
-            parts = (self._partial + data.decode("utf-8", "replace")).split("\n")
+            parts = (self._partial + self._decoder.decode(data)).split("\n")
             self._partial = parts.pop()
             for part in parts:
                 text = ESCAPES.sub("", part).replace("\r", "").rstrip()
