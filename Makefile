@@ -25,8 +25,8 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 # guests
 HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c \
 	hv/guest_stream.c hv/host.c \
-	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/linux.c hv/msr.c hv/registry.c \
-	hv/run.c hv/sched.c \
+	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/linux.c hv/msr.c \
+	hv/owner.c hv/registry.c hv/run.c hv/sched.c hv/thing.c \
 	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
 # what Linux guests have
 HV_SRC += hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/uart.c
@@ -40,7 +40,8 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
 MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c mgmt/server_conn.c \
-	mgmt/server_create.c mgmt/server_list.c mgmt/server_request.c mgmt/server_stream.c
+	mgmt/server_create.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_request.c \
+	mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
 
@@ -390,13 +391,14 @@ crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
 channel_SRC := mgmt/channel.c $(noise_SRC)
 
-UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner
 mgmt_proto_SRC   := $(PROTO_SRC)
-FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c lib/err.c lib/fmt.c
+FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c tests/fake_hv_thing.c lib/err.c lib/fmt.c
 mgmt_server_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_hostile_SRC := $(mgmt_server_SRC)
 mgmt_sealed_SRC  := $(mgmt_server_SRC)
 mgmt_admit_SRC   := $(mgmt_server_SRC) tests/unit/mgmt_peer.c
+mgmt_owner_SRC   := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation
 speculation_SRC := hv/speculation.c
@@ -410,7 +412,7 @@ CORE_SRC := hv/args.c hv/bundle.c hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/d
 	hv/dev/lapic.c hv/dev/uart.c hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
 	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
-	tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
+	hv/owner.c hv/thing.c tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
 PAPER_CPU := -iquote tests/unit/paper_cpu
 
 UNIT_TESTS   += objects

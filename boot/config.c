@@ -354,6 +354,27 @@ static bool set_reserve(struct parser *p, struct span value)
 	return parse_size(value, &p->config->reserve) && p->config->reserve > 0;
 }
 
+static bool set_owner_memory(struct parser *p, struct span value)
+{
+	return parse_size(value, &p->config->owner_max_memory) &&
+	       p->config->owner_max_memory >= PAGE_SIZE;
+}
+
+static bool parse_count(struct span s, uint64_t *value)
+{
+	return take_number(&s, UINT32_MAX, value) && *value > 0 && s.size == 0;
+}
+
+static bool set_owner_guests(struct parser *p, struct span value)
+{
+	return parse_count(value, &p->config->owner_max_guests);
+}
+
+static bool set_owner_snapshots(struct parser *p, struct span value)
+{
+	return parse_count(value, &p->config->owner_max_snapshots);
+}
+
 static bool set_smt(struct parser *p, struct span value)
 {
 	return parse_bool(value, "on", "off", &p->config->smt);
@@ -381,6 +402,9 @@ static const struct key keys[] = {
 	{.name = "cores", .set = set_cores, .hint = "1 to 1024"},
 	{.name = "memory", .set = set_memory, .hint = "96M or more, like 512M or 16G"},
 	{.name = "reserve", .set = set_reserve, .hint = "a size like 64M or 2G"},
+	{.name = "owner-max-memory", .set = set_owner_memory, .hint = "a size like 512M or 16G"},
+	{.name = "owner-max-guests", .set = set_owner_guests, .hint = "1 to 4294967295"},
+	{.name = "owner-max-snapshots", .set = set_owner_snapshots, .hint = "1 to 4294967295"},
 	{.name = "smt", .set = set_smt, .hint = "on or off"},
 	{.name = "debug-wait", .set = set_debug_wait, .hint = "yes or no"},
 };

@@ -9,7 +9,7 @@
 #include "lib/base.h"
 
 #define CONFIG_MAX_SIZE  (64 * 1024)
-#define CONFIG_ERROR_MAX 224
+#define CONFIG_ERROR_MAX 320
 
 /* Memory that the host's tables, the network and one guest want; a machine with less is refused. */
 #define CONFIG_MIN_MEMORY (96 * MIB)
@@ -52,6 +52,10 @@ struct boot_config {
 	uint64_t max_memory; /* memory = SIZE, bytes of RAM to use; 0: all */
 	uint64_t reserve;    /* reserve = SIZE, bytes never given to guests; 0: our choice */
 	bool smt;            /* smt = on: guests on every hardware thread */
+
+	/* What each client of role owner may have; 0: all that there is. */
+	uint64_t owner_max_memory; /* owner-max-memory = SIZE, bytes */
+	uint64_t owner_max_guests, owner_max_snapshots; /* owner-max-guests = N, ... */
 
 	bool debug_wait; /* debug-wait = yes: the loader stops until a debugger lets it go on */
 };

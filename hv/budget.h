@@ -22,7 +22,7 @@
 #include "lib/spinlock.h"
 
 #define BUDGET_UNLIMITED UINT64_MAX
-#define BUDGET_MAX_DEPTH 8 /* deeper lineages share the budget of their eighth ancestor */
+#define BUDGET_MAX_DEPTH 9 /* host, owner, and seven generations; deeper ones share the seventh's */
 
 enum budget_kind {
 	BUDGET_PAGES, /* frames of any kind, 4 KiB each */

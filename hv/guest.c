@@ -100,7 +100,7 @@ int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *i
 	uint64_t start = rdtsc();
 	struct object *o = registry_find_any(&hv.registry, source);
 	struct guest_request request = {.options = options,
-		.under = hv.budget,
+		.under = owner_budget(options->owner),
 		.parent = source,
 		.keep = !options->remove_when_stopped};
 	struct guest *child;
@@ -127,7 +127,14 @@ int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *i
 	return OK;
 }
 
-int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot)
+/* Who takes a snapshot of his own guest pays for it himself, and so does the host's owner of anyone's
+ * (whose budget is above all). */
+static struct budget *snapshot_budget(const struct guest *g, uint16_t owner)
+{
+	return g->object.owner == owner ? owner_budget(owner) : hv.budget;
+}
+
+int guest_snapshot(uint64_t id, uint16_t owner, const char *name, uint64_t *snapshot)
 {
 	uint64_t start = rdtsc();
 	struct snapshot *s;
@@ -145,7 +152,7 @@ int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot)
 		err = guest_fail(boot_core(), ERR_BUSY,
 			"guest %lu has stopped: there is nothing left to snapshot", id);
 	else
-		err = snapshot_take(boot_core(), g, name, &s);
+		err = snapshot_take(boot_core(), g, owner, snapshot_budget(g, owner), name, &s);
 	drop_guest(g);
 	if (err)
 		return err;
@@ -381,6 +388,7 @@ static void describe(struct guest *g, struct guest_info *info)
 		.parent = g->object.parent,
 		.lineage = g->object.lineage,
 		.image = g->object.image,
+		.owner = g->object.owner,
 		.state = (enum guest_state)g->state,
 		.stop = (enum guest_stop)g->stop,
 		.exit_status = g->exit_status,
@@ -428,27 +436,6 @@ int guest_next(uint64_t after, struct guest_info *info)
 	return OK;
 }
 
-static int find_name(const char *name, enum object_kind kind, const char *what, uint64_t *id)
-{
-	struct object *o = name[0] ? registry_find_name(&hv.registry, name, kind) : NULL;
-
-	if (!o)
-		return guest_fail(boot_core(), ERR_NOENT, "no %s \"%s\"", what, name);
-	*id = o->id;
-	unpin(o);
-	return OK;
-}
-
-int guest_find(const char *name, uint64_t *id)
-{
-	return find_name(name, OBJECT_GUEST, "guest", id);
-}
-
-int snapshot_find(const char *name, uint64_t *id)
-{
-	return find_name(name, OBJECT_SNAPSHOT, "snapshot", id);
-}
-
 static void describe_snapshot(struct snapshot *s, struct snapshot_info *info)
 {
 	*info = (struct snapshot_info){
@@ -456,6 +443,8 @@ static void describe_snapshot(struct snapshot *s, struct snapshot_info *info)
 		.parent = s->object.parent,
 		.lineage = s->object.lineage,
 		.image = s->object.image,
+		.owner = s->object.owner,
+		.public = s->object.public,
 		.pages = account_pages(s->machine.mem.account),
 		.forks = s->forks,
 		.created_ns = s->object.created_ns,

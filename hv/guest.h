@@ -17,6 +17,8 @@
 #define GUEST_REASON_MAX   160
 #define GUEST_WEIGHT_DEFAULT 100
 #define GUEST_WEIGHT_MAX   10000
+#define OWNER_HOST         0          /* owns the images of the boot volume */
+#define OWNER_ANY          0xffff
 #define STREAM_MAX_READERS 8
 #define STREAM_CAPACITY    (64 * 1024) /* about; bytes that a stream holds before its writer waits */
 
@@ -60,6 +62,7 @@ enum guest_stream {
 /* What may be given at run and fork; zero means "the default", which is named. */
 struct guest_options {
 	char name[GUEST_NAME_MAX];
+	uint16_t owner;         /* who makes it, pays for it, and has its name in his own */
 	uint64_t memory;        /* bytes of guest memory; run only. Default: what the image asks for */
 	uint64_t max_pages;     /* budget: frames of 4 KiB. Default: memory / 4 KiB + 256 */
 	uint64_t max_guests;    /* budget: guests that it may have forked alive at once. Default 1024 */
@@ -80,6 +83,7 @@ struct guest_info {
 	uint64_t lineage;      /* id of the first guest of its line */
 	uint64_t image;        /* id of the image it began as */
 	char name[GUEST_NAME_MAX];
+	uint16_t owner;
 	enum guest_state state;
 	enum guest_stop stop;
 	int32_t exit_status;   /* valid with STOP_EXIT */
@@ -101,6 +105,8 @@ struct snapshot_info {
 	uint64_t lineage;
 	uint64_t image;
 	char name[GUEST_NAME_MAX];
+	uint16_t owner;
+	bool public;
 	uint64_t pages;        /* frames charged to it */
 	uint64_t forks;        /* guests ever made of it */
 	uint64_t created_ns;
@@ -109,6 +115,8 @@ struct snapshot_info {
 struct image_info {
 	uint64_t id;
 	char name[GUEST_NAME_MAX];
+	uint16_t owner;
+	bool public;
 	uint64_t size;         /* of the file */
 	uint64_t memory;       /* default memory of its guests */
 	uint64_t pages;        /* frames it holds */
@@ -124,14 +132,35 @@ struct image_info {
 /* The sentence that goes with the last error a call of this header returned. */
 const char *guest_last_error(void);
 
+/*
+ * Owners: small numbers, in which names are unique, and on whose budgets guests, snapshots and images
+ * lie. What a guest makes of itself belongs to its owner. OWNER_HOST is one of them.
+ */
+unsigned owner_count(void);
+const char *owner_name(uint16_t owner); /* "" for OWNER_HOST */
+
+enum thing_kind { THING_GUEST = 1, THING_SNAPSHOT = 2, THING_IMAGE = 3 };
+
+/* What an id stands for, for those who decide who may see it. */
+struct thing_brief {
+	enum thing_kind kind;
+	uint16_t owner;
+	bool public;
+};
+
+int thing_look(uint64_t id, struct thing_brief *brief);
+/* ERR_NOENT: `owner` has nothing of the kind with this name. */
+int thing_find(enum thing_kind kind, uint16_t owner, const char *name, uint64_t *id);
+/* A snapshot or an image. */
+int thing_publish(uint64_t id, bool public);
+
 /* Images. Bytes are appended in order; commit checks the file and makes the template that guests are
  * forked from. Until then the image has no name and can't be run. A committed image of the same name
- * is replaced; guests that came from it go on. */
-int image_begin(uint64_t size, uint64_t *upload);
+ * and owner is replaced; guests that came from it go on. */
+int image_begin(uint64_t size, uint16_t owner, uint64_t *upload);
 int image_append(uint64_t upload, const uint8_t *data, size_t size);
 int image_commit(uint64_t upload, const char *name, uint64_t *id);
 void image_abort(uint64_t upload);
-int image_find(const char *name, uint64_t *id);
 int image_remove(uint64_t id);
 /* The image with the lowest id above `after`; ERR_NOENT at the end. The same for guests and snapshots. */
 int image_next(uint64_t after, struct image_info *info);
@@ -139,7 +168,8 @@ int image_next(uint64_t after, struct image_info *info);
 int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id);
 /* `source` is a guest (kicked out of its core if it runs; it goes on at once) or a snapshot. */
 int guest_fork(uint64_t source, const struct guest_options *options, uint64_t *id);
-int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot);
+/* `owner` takes it and pays for it, and for what it holds, if the guest is his. */
+int guest_snapshot(uint64_t id, uint16_t owner, const char *name, uint64_t *snapshot);
 /* Back to a snapshot of the guest's own lineage, which stays. The guest is then in the state that it
  * was in when the snapshot was taken (runnable or waiting), or PAUSED if it is paused now. */
 int guest_rollback(uint64_t id, uint64_t snapshot);
@@ -154,10 +184,8 @@ int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t w
 
 int guest_get(uint64_t id, struct guest_info *info);
 int guest_next(uint64_t after, struct guest_info *info);
-int guest_find(const char *name, uint64_t *id);
 int snapshot_get(uint64_t id, struct snapshot_info *info);
 int snapshot_next(uint64_t after, struct snapshot_info *info);
-int snapshot_find(const char *name, uint64_t *id);
 
 /*
  * Streams. An output stream is a window on the last STREAM_CAPACITY bytes ever written; positions

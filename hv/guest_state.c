@@ -3,6 +3,7 @@
 #include "hv/core.h"
 #include "hv/dev/board.h"
 #include "hv/hypervisor.h"
+#include "hv/log.h"
 #include "hv/meter.h"
 #include "hv/platform.h"
 #include "hv/xstate.h"
@@ -144,6 +145,7 @@ static void begin_life(struct core *core, struct guest *g, struct object *origin
 	uint64_t now = rdtsc();
 
 	g->object.kind = OBJECT_GUEST;
+	g->object.owner = o ? o->owner : origin->owner;
 	g->machine.mem.page_kind = FRAME_DATA;
 	g->object.id = registry_new_id(&hv.registry);
 	g->object.parent = request->parent;
@@ -252,14 +254,15 @@ static void set_memory_account(struct guest *g, struct account *account)
 	spin_unlock(&g->lock);
 }
 
-int snapshot_take(struct core *core, struct guest *g, const char *name, struct snapshot **out)
+int snapshot_take(struct core *core, struct guest *g, uint16_t owner, struct budget *under,
+	const char *name, struct snapshot **out)
 {
 	struct account *fresh;
 	hpa_t frame;
-	int err = budget_charge(g->budget, BUDGET_SNAPSHOTS, 1);
+	int err = budget_charge(under, BUDGET_SNAPSHOTS, 1);
 
 	if (err)
-		return over_budget(core, g->budget, BUDGET_SNAPSHOTS, "snapshots");
+		return over_budget(core, under, BUDGET_SNAPSHOTS, "snapshots");
 	err = account_create(&hv.pool, core->id, g->budget, &fresh);
 	if (err)
 		goto fail_account;
@@ -282,6 +285,7 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 	if (err)
 		goto fail_share;
 	s->object.kind = OBJECT_SNAPSHOT;
+	s->object.owner = owner;
 	s->object.parent = g->object.id;
 	s->object.lineage = g->object.lineage;
 	s->object.image = g->object.image;
@@ -292,7 +296,7 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 	s->machine.image_end = g->machine.image_end;
 	s->machine.tsc = clock_of(&g->object, &g->machine, rdtsc());
 	memcpy(object_xstate(&s->object), object_xstate(&g->object), xstate_size());
-	s->charged = g->budget;
+	s->charged = under;
 	budget_get(s->charged);
 	set_memory_account(g, fresh);
 	/* From here on others can find it, fork it and remove it. */
@@ -301,6 +305,10 @@ int snapshot_take(struct core *core, struct guest *g, const char *name, struct s
 		guest_fail(core, err, "a snapshot named \"%s\" exists already", name);
 		goto fail_name;
 	}
+	/* What pays for both already is not asked again, so this can't fail. */
+	err = account_move(&hv.pool, old, under);
+	if (err)
+		log_warn("snapshot %lu stays on the budget of guest %lu", s->object.id, g->object.id);
 	*out = s;
 	return OK;
 fail_name:
@@ -317,7 +325,7 @@ fail_args:
 fail_frame:
 	account_release(&hv.pool, fresh);
 fail_account:
-	budget_uncharge(g->budget, BUDGET_SNAPSHOTS, 1);
+	budget_uncharge(under, BUDGET_SNAPSHOTS, 1);
 	if (err != ERR_EXIST)
 		guest_fail(core, err, "%s", err_str(err));
 	return err;

@@ -27,8 +27,10 @@ struct guest_request {
 int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	const struct guest_request *request, struct guest **out);
 
-/* Freeze what `g` (held, or off its core) is, as a new registered snapshot; *out is pinned. */
-int snapshot_take(struct core *core, struct guest *g, const char *name, struct snapshot **out);
+/* Freeze what `g` (held, or off its core) is, as a new registered snapshot; *out is pinned. It belongs to
+ * `owner`, and `under` pays for it: g's own budget, or one above it. */
+int snapshot_take(struct core *core, struct guest *g, uint16_t owner, struct budget *under,
+	const char *name, struct snapshot **out);
 
 /* Make `g` (held, or off its core) what `s` froze. */
 int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s);

@@ -11,7 +11,7 @@
 
 #define NS_PER_MS 1000000ull
 
-static void count_guests(struct host_info *info)
+static void count_guests(struct host_info *info, uint16_t owner)
 {
 	struct object *o;
 	uint64_t *by_state[] = {
@@ -23,9 +23,53 @@ static void count_guests(struct host_info *info)
 
 	for (uint64_t id = 0; (o = registry_next(&hv.registry, id, OBJECT_GUEST));) {
 		id = o->id;
-		++*by_state[__atomic_load_n(&guest_of(o)->state, __ATOMIC_RELAXED)];
+		if (owner == OWNER_ANY || o->owner == owner) {
+			++*by_state[__atomic_load_n(&guest_of(o)->state, __ATOMIC_RELAXED)];
+			info->guests++;
+		}
 		object_unpin(&hv.registry, o, 0);
 	}
+}
+
+static uint64_t count_owned(enum object_kind kind, uint16_t owner)
+{
+	struct object *o;
+	uint64_t n = 0;
+
+	for (uint64_t id = 0; (o = registry_next(&hv.registry, id, kind));) {
+		id = o->id;
+		n += o->owner == owner;
+		object_unpin(&hv.registry, o, 0);
+	}
+	return n;
+}
+
+static void whole_memory(struct host_info *info)
+{
+	struct frame_stats s;
+
+	frame_pool_stats(&hv.pool, &s);
+	info->frames_total = s.total;
+	info->frames_free = s.used[FRAME_FREE];
+	info->frames_quarantined = s.quarantined;
+	info->frames_reserve = s.reserve;
+	info->frames_table = s.used[FRAME_TABLE];
+	info->frames_data = s.used[FRAME_DATA];
+	info->frames_state = s.used[FRAME_STATE];
+	info->frames_stream = s.used[FRAME_STREAM];
+	info->frames_image = s.used[FRAME_IMAGE];
+	info->frames_host = s.used[FRAME_HOST];
+}
+
+/* What others use must not show. */
+static void owned_memory(struct host_info *info, uint16_t owner)
+{
+	struct budget *b = owner_budget(owner);
+	uint64_t used = budget_used(b, BUDGET_PAGES);
+
+	info->frames_total = MIN(budget_limit(b, BUDGET_PAGES), hv.pool.total);
+	info->frames_data = used;
+	info->frames_free = info->frames_total > used ? info->frames_total - used : 0;
 }
 
 static void brand(char out[49])
@@ -38,36 +82,30 @@ static void brand(char out[49])
 	out[48] = '\0';
 }
 
-void host_info(struct host_info *info)
+void host_info(struct host_info *info, uint16_t owner)
 {
-	struct frame_stats s;
 	uint64_t ticks = rdtsc() - hv.boot_tsc, khz = platform_tsc_khz();
 
-	frame_pool_stats(&hv.pool, &s);
 	*info = (struct host_info){
 		.boot_id = {hv.boot_id[0], hv.boot_id[1]},
 		.cores = core_count,
 		.tsc_khz = khz,
 		.uptime_ns = ticks / khz * NS_PER_MS + ticks % khz * NS_PER_MS / khz,
 		.wall_ns = platform_wall_ns(),
-		.frames_total = s.total,
-		.frames_free = s.used[FRAME_FREE],
-		.frames_quarantined = s.quarantined,
-		.frames_reserve = s.reserve,
-		.frames_table = s.used[FRAME_TABLE],
-		.frames_data = s.used[FRAME_DATA],
-		.frames_state = s.used[FRAME_STATE],
-		.frames_stream = s.used[FRAME_STREAM],
-		.frames_image = s.used[FRAME_IMAGE],
-		.frames_host = s.used[FRAME_HOST],
-		.guests = registry_count(&hv.registry, OBJECT_GUEST),
-		.snapshots = registry_count(&hv.registry, OBJECT_SNAPSHOT),
-		.images = registry_count(&hv.registry, OBJECT_IMAGE),
 	};
 	fmt(info->version, sizeof(info->version), "%s", CREEL_VERSION);
 	fmt(info->backend, sizeof(info->backend), "%s", hv.vm->name);
 	brand(info->cpu);
-	count_guests(info);
+	count_guests(info, owner);
+	if (owner == OWNER_ANY) {
+		whole_memory(info);
+		info->snapshots = registry_count(&hv.registry, OBJECT_SNAPSHOT);
+		info->images = registry_count(&hv.registry, OBJECT_IMAGE);
+	} else {
+		owned_memory(info, owner);
+		info->snapshots = count_owned(OBJECT_SNAPSHOT, owner);
+		info->images = count_owned(OBJECT_IMAGE, owner);
+	}
 	platform_network(&info->address, info->mac);
 }
 

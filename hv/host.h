@@ -35,7 +35,9 @@ struct host_meter_value {
 	uint64_t count, ticks, last, min, max;
 };
 
-void host_info(struct host_info *info);
+/* `owner`: what he would see if the host were his: his things are counted, and his budget is all the
+ * memory. OWNER_ANY: the whole of it. */
+void host_info(struct host_info *info, uint16_t owner);
 void host_meter(enum host_meter kind, struct host_meter_value *value);
 void host_meter_reset(void);
 const char *host_meter_name(enum host_meter kind);

@@ -262,7 +262,7 @@ static enum run_next call_snapshot(const struct call *c)
 
 	go_behind(v, c->exit);
 	v->regs[REG_RAX] = 0;
-	int err = snapshot_take(c->core, g, name, &s);
+	int err = snapshot_take(c->core, g, g->object.owner, g->budget, name, &s);
 
 	v->rip = c->exit->rip;
 	v->sti_shadow = shadow;

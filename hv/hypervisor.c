@@ -44,6 +44,8 @@ int hypervisor_start(void)
 		err = registry_start();
 	if (!err)
 		err = budget_create(&hv.pool, 0, NULL, unlimited, &hv.budget);
+	hv.owners[OWNER_HOST] = (struct owner){.budget = hv.budget};
+	hv.owner_count = 1;
 	if (!err)
 		err = xstate_init(XSTATE_MAX);
 	if (!err) {
@@ -65,7 +67,7 @@ void hypervisor_put_images(const struct boot_info *info)
 	for (unsigned i = 0; i < info->image_count; i++) {
 		const struct boot_image *b = &info->images[i];
 		uint64_t upload = 0, id;
-		int err = image_begin(b->size, &upload);
+		int err = image_begin(b->size, OWNER_HOST, &upload);
 
 		if (!err)
 			err = image_append(upload, b->data, b->size);

@@ -3,6 +3,7 @@
 #define HV_HYPERVISOR_H
 
 #include "hv/frame.h"
+#include "hv/owner.h"
 #include "hv/registry.h"
 #include "hv/tlb.h"
 #include "hv/vm.h"
@@ -14,6 +15,8 @@ struct hypervisor {
 	struct vm_caps caps;
 	struct registry registry;
 	struct budget *budget;   /* the root: all guests' memory */
+	struct owner owners[OWNERS_MAX]; /* written at boot only */
+	unsigned owner_count;
 	uint64_t boot_id[2];
 	uint64_t boot_tsc;
 	uint64_t next_generation; /* atomic: of clones and rollbacks, unique in the life of the host */

@@ -51,13 +51,13 @@ static struct core *boot_core(void)
 
 /* ---- the struct ------------------------------------------------------------------------------- */
 
-int image_create(enum object_kind kind, const struct gmem_extent *extents, unsigned count,
-	struct image **out)
+int image_create(enum object_kind kind, uint16_t owner, const struct gmem_extent *extents,
+	unsigned count, struct image **out)
 {
 	struct core *core = boot_core();
 	struct account *account;
 	hpa_t frame;
-	int err = account_create(&hv.pool, core->id, hv.budget, &account);
+	int err = account_create(&hv.pool, core->id, owner_budget(owner), &account);
 
 	if (err)
 		return err;
@@ -67,6 +67,7 @@ int image_create(enum object_kind kind, const struct gmem_extent *extents, unsig
 	struct image *i = frame_ptr(&hv.pool, frame);
 
 	i->object.kind = (uint8_t)kind;
+	i->object.owner = owner;
 	i->object.created_ns = platform_wall_ns();
 	err = gmem_create(&i->machine.mem, &hv.pool, core->id, hv.vm->format, account, extents,
 		count);
@@ -177,7 +178,7 @@ static int sdk_template(struct image *upload, struct image **out)
 	const struct gmem_extent extent = {
 		.base = PAGE_SIZE, .size = default_memory(elf.end) - PAGE_SIZE};
 
-	err = image_create(OBJECT_IMAGE, &extent, 1, &t);
+	err = image_create(OBJECT_IMAGE, upload->object.owner, &extent, 1, &t);
 	if (err)
 		return guest_fail(core, err, "%s", err_str(err));
 	t->size = upload->size;
@@ -229,7 +230,7 @@ static void discard(struct image *i)
 		unpin(i);
 }
 
-int image_begin(uint64_t size, uint64_t *upload)
+int image_begin(uint64_t size, uint16_t owner, uint64_t *upload)
 {
 	struct image *i;
 
@@ -237,7 +238,7 @@ int image_begin(uint64_t size, uint64_t *upload)
 		return guest_fail(boot_core(), ERR_TOOBIG,
 			"an image of %lu bytes: 1 byte to %llu GiB can be put", size, FILE_MAX / GIB);
 	const struct gmem_extent extent = {.base = 0, .size = align_up(size, PAGE_SIZE)};
-	int err = image_create(OBJECT_UPLOAD, &extent, 1, &i);
+	int err = image_create(OBJECT_UPLOAD, owner, &extent, 1, &i);
 
 	if (err)
 		return guest_fail(boot_core(), err, "%s", err_str(err));
@@ -274,7 +275,7 @@ int image_append(uint64_t upload, const uint8_t *data, size_t size)
 int image_commit(uint64_t upload, const char *name, uint64_t *id)
 {
 	struct image *i = find_upload(upload), *t;
-	uint64_t old;
+	struct object *old;
 	int err;
 
 	if (!i)
@@ -293,8 +294,11 @@ int image_commit(uint64_t upload, const char *name, uint64_t *id)
 	if (err)
 		return err;
 	discard(i);
-	if (image_find(name, &old) == OK)
-		(void)image_remove(old);
+	old = registry_find_name(&hv.registry, name, OBJECT_IMAGE, t->object.owner);
+	if (old) {
+		discard(image_of(old));
+		unpin(image_of(old));
+	}
 	fmt(t->object.name, sizeof(t->object.name), "%s", name);
 	(void)registry_add(&hv.registry, &t->object); /* the name was just made free */
 	*id = t->object.id;
@@ -310,17 +314,6 @@ void image_abort(uint64_t upload)
 		return;
 	discard(image_of(o));
 	unpin(image_of(o));
-}
-
-int image_find(const char *name, uint64_t *id)
-{
-	struct object *o = registry_find_name(&hv.registry, name, OBJECT_IMAGE);
-
-	if (!o)
-		return guest_fail(boot_core(), ERR_NOENT, "no image \"%s\"", name);
-	*id = o->id;
-	unpin(image_of(o));
-	return OK;
 }
 
 int image_remove(uint64_t id)
@@ -344,6 +337,8 @@ int image_next(uint64_t after, struct image_info *info)
 
 	*info = (struct image_info){
 		.id = o->id,
+		.owner = o->owner,
+		.public = o->public,
 		.size = i->size,
 		.memory = i->memory,
 		.pages = account_pages(i->machine.mem.account),
@@ -378,7 +373,7 @@ int guest_run(uint64_t image, const struct guest_options *options, uint64_t *id)
 		goto out;
 	}
 	struct guest_request request = {.options = &own,
-		.under = hv.budget,
+		.under = owner_budget(own.owner),
 		.memory = memory,
 		.keep = !own.remove_when_stopped};
 

@@ -5,8 +5,8 @@
 #include "hv/objects.h"
 
 /* An object with memory at `extents` and nothing in it; errors of frame_alloc(). */
-int image_create(enum object_kind kind, const struct gmem_extent *extents, unsigned count,
-	struct image **out) MUST_CHECK;
+int image_create(enum object_kind kind, uint16_t owner, const struct gmem_extent *extents,
+	unsigned count, struct image **out) MUST_CHECK;
 
 /* For parsers: reads the file that `ctx`, a struct image, is an upload of. */
 int image_read_upload(void *ctx, uint64_t offset, void *buf, size_t size);

@@ -216,7 +216,7 @@ int linux_template(struct image *upload, struct image **out)
 		return guest_fail(core, err, "%s", why[0] ? why : err_str(err));
 	const struct gmem_extent extents[] = {{.base = 0, .size = b.memory}};
 
-	err = image_create(OBJECT_IMAGE, extents, ARRAY_SIZE(extents), &t);
+	err = image_create(OBJECT_IMAGE, upload->object.owner, extents, ARRAY_SIZE(extents), &t);
 	if (err)
 		return guest_fail(core, err, "%s", err_str(err));
 	t->size = upload->size;

@@ -18,7 +18,7 @@
 
 struct board;
 
-#define XSTATE_OFFSET 1408
+#define XSTATE_OFFSET 1600
 #define XSTATE_MAX    (PAGE_SIZE - XSTATE_OFFSET)
 
 #define CORE_NONE UINT32_MAX

@@ -15,10 +15,10 @@ void registry_init(struct registry *r, struct object **by_id, struct object **by
 	list_init(&r->all);
 }
 
-/* FNV-1a, with the kind mixed in: names are unique within a kind only. */
-static uint64_t name_hash(const char *name, unsigned kind)
+/* FNV-1a, with kind and owner mixed in: names are unique within both only. */
+static uint64_t name_hash(const char *name, unsigned kind, unsigned owner)
 {
-	uint64_t h = 0xcbf29ce484222325ull ^ kind;
+	uint64_t h = 0xcbf29ce484222325ull ^ kind ^ owner << 8;
 
 	for (; *name; name++)
 		h = (h ^ (uint8_t)*name) * 0x100000001b3ull;
@@ -34,11 +34,13 @@ static struct object **id_slot(struct registry *r, uint64_t id)
 	return at;
 }
 
-static struct object **name_slot(struct registry *r, const char *name, unsigned kind)
+static struct object **name_slot(
+	struct registry *r, const char *name, unsigned kind, unsigned owner)
 {
-	struct object **at = &r->by_name[name_hash(name, kind) & r->mask];
+	struct object **at = &r->by_name[name_hash(name, kind, owner) & r->mask];
 
-	while (*at && !((*at)->kind == kind && strcmp((*at)->name, name) == 0))
+	while (*at && !((*at)->kind == kind && (*at)->owner == owner &&
+			      strcmp((*at)->name, name) == 0))
 		at = &(*at)->name_next;
 	return at;
 }
@@ -70,7 +72,7 @@ int registry_add(struct registry *r, struct object *o)
 	o->pins = 2;
 	spin_lock(&r->lock);
 	if (o->name[0]) {
-		struct object **at = name_slot(r, o->name, o->kind);
+		struct object **at = name_slot(r, o->name, o->kind, o->owner);
 
 		if (*at) {
 			spin_unlock(&r->lock);
@@ -98,7 +100,7 @@ bool registry_remove(struct registry *r, struct object *o)
 	if (here) {
 		*at = o->id_next;
 		if (o->name[0])
-			*name_slot(r, o->name, o->kind) = o->name_next;
+			*name_slot(r, o->name, o->kind, o->owner) = o->name_next;
 		list_remove(&o->all);
 		count(r, o, -1);
 	}
@@ -130,10 +132,11 @@ struct object *registry_find(struct registry *r, uint64_t id, enum object_kind k
 	return o;
 }
 
-struct object *registry_find_name(struct registry *r, const char *name, enum object_kind kind)
+struct object *registry_find_name(
+	struct registry *r, const char *name, enum object_kind kind, uint16_t owner)
 {
 	spin_lock(&r->lock);
-	struct object *o = *name_slot(r, name, kind);
+	struct object *o = *name_slot(r, name, kind, owner);
 
 	if (o)
 		object_pin(o);

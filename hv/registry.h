@@ -1,6 +1,6 @@
 /*
  * All guests, snapshots and images of this host, by id, by name and in the order of their ids. Ids
- * come from one counter and are never used again; names are unique within a kind.
+ * come from one counter and are never used again; names are unique within a kind and an owner (hv/owner.h).
  *
  * A found object is pinned: it stays in memory until object_unpin(). Removal takes it out of the
  * registry at once; the memory goes with the last pin.
@@ -26,6 +26,8 @@ struct object {
 	struct object *id_next, *name_next; /* hash chains */
 	uint32_t pins; /* atomic; one of them is the registry's */
 	uint8_t kind;  /* enum object_kind */
+	bool public;   /* all owners may look at it and run or fork it; only management sets it */
+	uint16_t owner;
 	char name[GUEST_NAME_MAX];
 };
 
@@ -49,7 +51,7 @@ uint64_t registry_new_id(struct registry *r);
 
 /* Give `o` (kind and name set, id from registry_new_id() or 0) to the registry, which holds one pin; the
  * caller has another, as others can find and remove it from here on. ERR_EXIST: the name is taken by
- * another of its kind, and there is no pin. */
+ * another of its kind and owner, and there is no pin. */
 int registry_add(struct registry *r, struct object *o);
 
 /* Take `o` out. False: someone else did already. Its registry pin passes to the caller. */
@@ -58,7 +60,8 @@ bool registry_remove(struct registry *r, struct object *o);
 /* Pinned, or NULL. */
 struct object *registry_find(struct registry *r, uint64_t id, enum object_kind kind);
 struct object *registry_find_any(struct registry *r, uint64_t id);
-struct object *registry_find_name(struct registry *r, const char *name, enum object_kind kind);
+struct object *registry_find_name(
+	struct registry *r, const char *name, enum object_kind kind, uint16_t owner);
 /* The first of `kind` whose id is above `after`. */
 struct object *registry_next(struct registry *r, uint64_t after, enum object_kind kind);
 

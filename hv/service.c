@@ -4,6 +4,7 @@
 #include "drivers/nic.h"
 #include "hv/clock.h"
 #include "hv/hypervisor.h"
+#include "hv/owner.h"
 #include "hv/log.h"
 #include "hv/platform.h"
 #include "hv/random.h"
@@ -221,6 +222,24 @@ static bool start_server(const struct boot_config *conf, uint32_t connections)
 	return tcp_listen(&net, conf->port, 0, &tcp_events, NULL) == OK;
 }
 
+/* Those of role owner pay for what is theirs; the others pay from what the host has. */
+static uint16_t start_owner(const struct boot_config *conf, const struct config_client *client)
+{
+	const uint64_t limit[BUDGET_KINDS] = {
+		[BUDGET_PAGES] = conf->owner_max_memory ? conf->owner_max_memory / PAGE_SIZE
+							: BUDGET_UNLIMITED,
+		[BUDGET_GUESTS] = conf->owner_max_guests ? conf->owner_max_guests : BUDGET_UNLIMITED,
+		[BUDGET_SNAPSHOTS] = conf->owner_max_snapshots ? conf->owner_max_snapshots
+							       : BUDGET_UNLIMITED,
+	};
+	uint16_t owner = OWNER_HOST;
+
+	/* There is room for as many owners as clients, and budgets come out of a fresh pool. */
+	if (owner_add(client->name, client->role == ROLE_OWNER ? limit : NULL, &owner))
+		log_error("no memory for the budget of %s", client->name);
+	return owner;
+}
+
 /* The keys of sealed connections. */
 static void start_keys(const struct boot_config *conf)
 {
@@ -230,6 +249,7 @@ static void start_keys(const struct boot_config *conf)
 	for (unsigned i = 0; i < conf->client_count; i++) {
 		memcpy(sealed_clients[i].key, conf->clients[i].key, NOISE_KEY_SIZE);
 		sealed_clients[i].role = (uint8_t)conf->clients[i].role;
+		sealed_clients[i].owner = start_owner(conf, &conf->clients[i]);
 	}
 	sealed_host.clients = sealed_clients;
 	sealed_host.client_count = conf->client_count;

@@ -41,7 +41,8 @@ struct transport_ops {
 /* Whom a host lets in. */
 struct channel_client {
 	uint8_t key[NOISE_KEY_SIZE];
-	uint8_t role; /* the host's to interpret */
+	uint8_t role; /* enum config_role of boot/config.h */
+	uint16_t owner; /* whose things are his: hv/guest.h */
 };
 
 /* What the sealed channels of a host share; it outlives them. */

@@ -64,6 +64,7 @@ enum proto_type {
 	PROTO_KILL = 0x36,          /* proto_act -> DONE */
 	PROTO_REMOVE = 0x37,        /* proto_act on a stopped guest or a snapshot -> DONE */
 	PROTO_SET_LIMIT = 0x38,     /* proto_set_limit -> DONE */
+	PROTO_PUBLISH = 0x39,       /* proto_publish -> DONE */
 
 	PROTO_LIST_GUESTS = 0x40,    /* proto_list -> GUEST..., DONE */
 	PROTO_LIST_SNAPSHOTS = 0x41, /* proto_list -> SNAPSHOT..., DONE */
@@ -237,6 +238,14 @@ struct proto_take_snapshot {
 	struct proto_key key;
 	struct proto_ref guest;
 	char name[PROTO_NAME_MAX];
+	uint8_t public; /* as PUBLISH does */
+};
+
+/* All clients may see the snapshot or image, and run or fork it; or no longer. */
+struct proto_publish {
+	struct proto_key key;
+	struct proto_ref ref;
+	uint8_t public;
 };
 
 struct proto_rollback {
@@ -268,6 +277,8 @@ struct proto_welcome { /* request 0 */
 	uint32_t frame_max;
 	uint32_t requests_max; /* in progress at once on this connection */
 	char host[PROTO_NAME_MAX];
+	char client[PROTO_NAME_MAX]; /* its name in creel.conf, which its guests have as owner */
+	uint8_t role;                /* enum config_role of boot/config.h, for ever */
 };
 
 struct proto_error {
@@ -314,13 +325,14 @@ struct proto_upload {
 
 struct proto_image {
 	uint64_t id;
-	char name[PROTO_NAME_MAX];
+	char name[PROTO_NAME_MAX], owner[PROTO_NAME_MAX];
 	uint64_t size, memory, pages, created_ns;
+	uint8_t public;
 };
 
 struct proto_guest {
 	uint64_t id, parent, lineage, image;
-	char name[PROTO_NAME_MAX];
+	char name[PROTO_NAME_MAX], owner[PROTO_NAME_MAX];
 	uint8_t state, stop; /* enum guest_state and guest_stop of hv/guest.h, for ever */
 	int32_t exit_status;
 	char reason[PROTO_TEXT_MAX];
@@ -332,8 +344,9 @@ struct proto_guest {
 
 struct proto_snapshot {
 	uint64_t id, parent, lineage, image;
-	char name[PROTO_NAME_MAX];
+	char name[PROTO_NAME_MAX], owner[PROTO_NAME_MAX];
 	uint64_t pages, forks, created_ns;
+	uint8_t public;
 };
 
 struct proto_status {
@@ -357,6 +370,7 @@ union proto_message {
 	struct proto_take_snapshot take_snapshot;
 	struct proto_rollback rollback;
 	struct proto_set_limit set_limit;
+	struct proto_publish publish;
 	struct proto_attach attach;
 	struct proto_welcome welcome;
 	struct proto_error error;

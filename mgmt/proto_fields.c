@@ -87,7 +87,11 @@ static const struct proto_field create[] = {
 };
 #undef MESSAGE
 #define MESSAGE struct proto_take_snapshot
-static const struct proto_field take_snapshot[] = {BYTES(key), REF(guest), NAME(name)};
+static const struct proto_field take_snapshot[] = {
+	BYTES(key), REF(guest), NAME(name), FLAG(public)};
+#undef MESSAGE
+#define MESSAGE struct proto_publish
+static const struct proto_field publish[] = {BYTES(key), REF(ref), FLAG(public)};
 #undef MESSAGE
 #define MESSAGE struct proto_rollback
 static const struct proto_field rollback[] = {BYTES(key), REF(guest), REF(snapshot)};
@@ -120,6 +124,8 @@ static const struct proto_field welcome[] = {
 	NUMBER(frame_max),
 	NUMBER(requests_max),
 	STRING(host),
+	STRING(client),
+	NUMBER(role),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_error
@@ -195,10 +201,12 @@ static const struct proto_field upload[] = {
 static const struct proto_field image[] = {
 	NUMBER(id),
 	STRING(name),
+	STRING(owner),
 	NUMBER(size),
 	NUMBER(memory),
 	NUMBER(pages),
 	NUMBER(created_ns),
+	FLAG(public),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_guest
@@ -208,6 +216,7 @@ static const struct proto_field guest[] = {
 	NUMBER(lineage),
 	NUMBER(image),
 	STRING(name),
+	STRING(owner),
 	NUMBER(state),
 	NUMBER(stop),
 	NUMBER(exit_status),
@@ -236,9 +245,11 @@ static const struct proto_field snapshot[] = {
 	NUMBER(lineage),
 	NUMBER(image),
 	STRING(name),
+	STRING(owner),
 	NUMBER(pages),
 	NUMBER(forks),
 	NUMBER(created_ns),
+	FLAG(public),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_status
@@ -275,6 +286,7 @@ static const struct proto_layout layouts[] = {
 	ROW(KILL, act),
 	ROW(REMOVE, act),
 	ROW(SET_LIMIT, set_limit),
+	ROW(PUBLISH, publish),
 	ROW(LIST_GUESTS, list),
 	ROW(LIST_SNAPSHOTS, list),
 	ROW(GET, get),

@@ -181,10 +181,12 @@ static void hello(struct conn *c, const struct proto_header *h, const uint8_t *f
 		.requests_max = SERVER_REQUESTS_PER_CONN,
 	};
 
-	host_info(&info);
+	host_info(&info, OWNER_HOST);
 	w.boot_id[0] = info.boot_id[0];
 	w.boot_id[1] = info.boot_id[1];
 	fmt(w.host, sizeof(w.host), "creel %s", info.version);
+	fmt(w.client, sizeof(w.client), "%s", owner_name(conn_owner(c)));
+	w.role = (uint8_t)conn_role(c);
 	conn_send(c, PROTO_WELCOME, 0, 0, &w);
 	c->greeted = true;
 	timer_stop(c, TIMER_HELLO);

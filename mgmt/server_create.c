@@ -170,9 +170,10 @@ void create_start(
 			(unsigned)strlen(m->name));
 		return;
 	}
-	if (!ref_resolve(c, number, &m->source, kinds, &k.source, NULL))
+	if (!ref_resolve(c, number, &m->source, kinds, false, &k.source, NULL))
 		return;
 	fill_options(&k.options, m);
+	k.options.owner = conn_owner(c);
 	if (m->count > 1)
 		create_many(c, number, &k);
 	else if (m->attach)
@@ -217,7 +218,7 @@ void put_start(struct conn *c, uint64_t number, const struct proto_put *m)
 	r = request_new(c, number);
 	if (!r)
 		return;
-	err = image_begin(m->size, &answer.id);
+	err = image_begin(m->size, conn_owner(c), &answer.id);
 	if (err < 0) {
 		request_error(c, number, err);
 		request_free(r);

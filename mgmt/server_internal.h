@@ -2,6 +2,7 @@
 #ifndef MGMT_SERVER_INTERNAL_H
 #define MGMT_SERVER_INTERNAL_H
 
+#include "boot/config.h"
 #include "hv/guest.h"
 #include "hv/host.h"
 #include "lib/string.h"
@@ -235,17 +236,30 @@ void request_look(struct request *r);
 void request_error(struct conn *c, uint64_t number, int err);
 enum proto_code code_of(int err);
 const char *text_of(int err);
-/*
- * The id that `ref` means, which must be of one of the kinds in `kinds` (bits 1 << enum
- * proto_kind). False: the client has been told why not.
- */
-bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
-	uint64_t *id, enum proto_kind *kind);
+/* The answer to what is done in one go. */
+void request_done(struct conn *c, uint64_t number, int err);
 /* Begins a request, whose frame came at `since_us`. */
 void request_start(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m,
 	uint64_t since_us);
 /* A whole frame from a client that has said hello. */
 void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame);
+
+/* server_owner.c */
+enum config_role conn_role(const struct conn *c);
+/* Whose guests it makes. */
+uint16_t conn_owner(const struct conn *c);
+/* False: the client has been told that its role does not allow the request. */
+bool role_allows(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m);
+/* It may look at what all owners have. */
+bool conn_sees_all(const struct conn *c);
+bool conn_sees(const struct conn *c, enum proto_kind kind, uint16_t owner, bool public);
+/*
+ * The id that `ref` means for this client, which must be of one of the kinds in `kinds` (bits 1 <<
+ * enum proto_kind), and with `change` one that it may change. False: it has been told why not.
+ */
+bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
+	bool change, uint64_t *id, enum proto_kind *kind);
+void publish(struct conn *c, uint64_t number, const struct proto_publish *m);
 
 /* server_list.c */
 void list_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_list *m);

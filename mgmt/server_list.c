@@ -29,6 +29,7 @@ static struct proto_guest guest_message(const struct guest_info *g)
 	};
 
 	fmt(m.name, sizeof(m.name), "%s", g->name);
+	fmt(m.owner, sizeof(m.owner), "%s", owner_name(g->owner));
 	fmt(m.reason, sizeof(m.reason), "%s", g->reason);
 	return m;
 }
@@ -43,9 +44,11 @@ static struct proto_snapshot snapshot_message(const struct snapshot_info *s)
 		.pages = s->pages,
 		.forks = s->forks,
 		.created_ns = s->created_ns,
+		.public = s->public,
 	};
 
 	fmt(m.name, sizeof(m.name), "%s", s->name);
+	fmt(m.owner, sizeof(m.owner), "%s", owner_name(s->owner));
 	return m;
 }
 
@@ -57,9 +60,11 @@ void image_send(struct conn *c, uint64_t number, uint16_t flags, const struct im
 		.memory = i->memory,
 		.pages = i->pages,
 		.created_ns = i->created_ns,
+		.public = i->public,
 	};
 
 	fmt(m.name, sizeof(m.name), "%s", i->name);
+	fmt(m.owner, sizeof(m.owner), "%s", owner_name(i->owner));
 	conn_send(c, PROTO_IMAGE, flags, number, &m);
 }
 
@@ -68,7 +73,7 @@ static bool same_lineage(const struct list_state *l, uint64_t lineage)
 	return !l->ask.lineage || l->ask.lineage == lineage;
 }
 
-/* Sends the item after ask.after, if it is asked for. ERR_NOENT: there is none. */
+/* Looks at the item after ask.after, and sends it, if it is asked for. ERR_NOENT: there is none. */
 static int list_one(struct request *r)
 {
 	struct list_state *l = &r->list;
@@ -85,7 +90,8 @@ static int list_one(struct request *r)
 		if (err < 0)
 			return err;
 		l->ask.after = u.guest.id;
-		if (same_lineage(l, u.guest.lineage) &&
+		if (conn_sees(r->conn, PROTO_KIND_GUEST, u.guest.owner, false) &&
+			same_lineage(l, u.guest.lineage) &&
 			(l->ask.all || u.guest.state != GUEST_STOPPED)) {
 			struct proto_guest m = guest_message(&u.guest);
 
@@ -98,7 +104,8 @@ static int list_one(struct request *r)
 		if (err < 0)
 			return err;
 		l->ask.after = u.snapshot.id;
-		if (same_lineage(l, u.snapshot.lineage)) {
+		if (conn_sees(r->conn, PROTO_KIND_SNAPSHOT, u.snapshot.owner, u.snapshot.public) &&
+			same_lineage(l, u.snapshot.lineage)) {
 			struct proto_snapshot m = snapshot_message(&u.snapshot);
 
 			conn_send(r->conn, PROTO_SNAPSHOT, 0, r->number, &m);
@@ -110,8 +117,10 @@ static int list_one(struct request *r)
 		if (err < 0)
 			return err;
 		l->ask.after = u.image.id;
-		image_send(r->conn, r->number, 0, &u.image);
-		l->count++;
+		if (conn_sees(r->conn, PROTO_KIND_IMAGE, u.image.owner, u.image.public)) {
+			image_send(r->conn, r->number, 0, &u.image);
+			l->count++;
+		}
 		return OK;
 	}
 }
@@ -163,7 +172,7 @@ void get_send(struct conn *c, uint64_t number, const struct proto_get *m)
 	enum proto_kind kind;
 	uint64_t id;
 
-	if (!ref_resolve(c, number, &m->ref, all, &id, &kind))
+	if (!ref_resolve(c, number, &m->ref, all, false, &id, &kind))
 		return;
 	switch (kind) {
 	case PROTO_KIND_GUEST:
@@ -188,7 +197,7 @@ void info_send(struct conn *c, uint64_t number)
 	struct server *s = c->server;
 	struct host_info h;
 
-	host_info(&h);
+	host_info(&h, conn_sees_all(c) ? OWNER_ANY : conn_owner(c));
 	struct proto_info m = {
 		.boot_id = {h.boot_id[0], h.boot_id[1]},
 		.cores = h.cores,
@@ -213,8 +222,8 @@ void info_send(struct conn *c, uint64_t number)
 		.guests_stopped = h.guests_stopped,
 		.snapshots = h.snapshots,
 		.images = h.images,
-		.connections = s->connections,
-		.requests = s->request_pool.used,
+		.connections = conn_sees_all(c) ? s->connections : 1,
+		.requests = conn_sees_all(c) ? s->request_pool.used : c->request_count,
 	};
 
 	memcpy(m.mac, h.mac, sizeof(m.mac));

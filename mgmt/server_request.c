@@ -44,8 +44,7 @@ void request_error(struct conn *c, uint64_t number, int err)
 	conn_error(c, number, code_of(err), "%s", text_of(err));
 }
 
-/* An answer to what is done in one go. */
-static void request_done(struct conn *c, uint64_t number, int err)
+void request_done(struct conn *c, uint64_t number, int err)
 {
 	struct proto_done done = {.count = 1};
 
@@ -135,78 +134,6 @@ void request_look(struct request *r)
 		list_push_back(&r->conn->server->looking, &r->look);
 }
 
-static const char *kind_name(unsigned kinds)
-{
-	switch (kinds) {
-	case 1u << PROTO_KIND_GUEST:
-		return "guest";
-	case 1u << PROTO_KIND_SNAPSHOT:
-		return "snapshot";
-	case 1u << PROTO_KIND_IMAGE:
-		return "image";
-	case 1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT:
-		return "guest or snapshot";
-	default:
-		return "guest, snapshot or image";
-	}
-}
-
-static bool image_has(uint64_t id)
-{
-	struct image_info info;
-
-	return image_next(id - 1, &info) == OK && info.id == id;
-}
-
-/* Which of `kinds` have `ref`; *id is set for one of them. */
-static unsigned ref_look(const struct proto_ref *ref, unsigned kinds, uint64_t *id)
-{
-	struct guest_info guest;
-	struct snapshot_info snapshot;
-	unsigned found = 0;
-
-	if (kinds & 1u << PROTO_KIND_IMAGE) {
-		if (ref->id ? image_has(ref->id) : image_find(ref->name, id) == OK)
-			found |= 1u << PROTO_KIND_IMAGE;
-	}
-	if (kinds & 1u << PROTO_KIND_SNAPSHOT) {
-		if ((ref->id ? snapshot_get(ref->id, &snapshot) : snapshot_find(ref->name, id)) ==
-			OK)
-			found |= 1u << PROTO_KIND_SNAPSHOT;
-	}
-	if (kinds & 1u << PROTO_KIND_GUEST) {
-		if ((ref->id ? guest_get(ref->id, &guest) : guest_find(ref->name, id)) == OK)
-			found |= 1u << PROTO_KIND_GUEST;
-	}
-	if (ref->id)
-		*id = ref->id;
-	return found;
-}
-
-bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
-	uint64_t *id, enum proto_kind *kind)
-{
-	unsigned allowed = ref->kind == PROTO_ANY ? kinds : kinds & 1u << ref->kind;
-	unsigned found = ref_look(ref, allowed, id);
-
-	if (!found && ref->id)
-		conn_error(c, number, PROTO_E_NOENT, "there is no %s %llu",
-			kind_name(allowed ? allowed : kinds), (unsigned long long)ref->id);
-	else if (!found)
-		conn_error(c, number, PROTO_E_NOENT, "there is no %s named %s",
-			kind_name(allowed ? allowed : kinds), ref->name);
-	else if (found & (found - 1))
-		conn_error(c, number, PROTO_E_INVALID, "%s names a %s: give the id", ref->name,
-			found & 1u << PROTO_KIND_GUEST ? "guest and something else"
-						       : "snapshot and an image");
-	else {
-		if (kind)
-			*kind = (enum proto_kind)__builtin_ctz(found);
-		return true;
-	}
-	return false;
-}
-
 #define GUEST_ONLY    (1u << PROTO_KIND_GUEST)
 #define SNAPSHOT_ONLY (1u << PROTO_KIND_SNAPSHOT)
 #define IMAGE_ONLY    (1u << PROTO_KIND_IMAGE)
@@ -220,7 +147,7 @@ static void act(struct conn *c, uint64_t number, uint16_t type, const struct pro
 	uint64_t id;
 	int err;
 
-	if (!ref_resolve(c, number, &m->ref, kinds, &id, &kind))
+	if (!ref_resolve(c, number, &m->ref, kinds, true, &id, &kind))
 		return;
 	switch (type) {
 	case PROTO_REMOVE_IMAGE:
@@ -250,9 +177,11 @@ static void take_snapshot(struct conn *c, uint64_t number, const struct proto_ta
 	uint64_t id;
 	int err;
 
-	if (!ref_resolve(c, number, &m->guest, GUEST_ONLY, &id, NULL))
+	if (!ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &id, NULL))
 		return;
-	err = guest_snapshot(id, m->name, &result.id);
+	err = guest_snapshot(id, conn_owner(c), m->name, &result.id);
+	if (err == OK && m->public)
+		err = thing_publish(result.id, true);
 	if (err < 0) {
 		request_error(c, number, err);
 		return;
@@ -265,8 +194,8 @@ static void rollback(struct conn *c, uint64_t number, const struct proto_rollbac
 {
 	uint64_t guest, snapshot;
 
-	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, &guest, NULL) &&
-		ref_resolve(c, number, &m->snapshot, SNAPSHOT_ONLY, &snapshot, NULL))
+	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &guest, NULL) &&
+		ref_resolve(c, number, &m->snapshot, SNAPSHOT_ONLY, false, &snapshot, NULL))
 		request_done(c, number, guest_rollback(guest, snapshot));
 }
 
@@ -274,7 +203,7 @@ static void set_limit(struct conn *c, uint64_t number, const struct proto_set_li
 {
 	uint64_t id;
 
-	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, &id, NULL))
+	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &id, NULL))
 		request_done(c, number, guest_limit(id, m->max_pages, m->max_guests, m->weight));
 }
 
@@ -357,6 +286,17 @@ static bool continues(uint16_t type)
 
 static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m)
 {
+	/* For a request that is over, which the client didn't know when it sent this. */
+	if (type == PROTO_DATA || type == PROTO_CREDIT || type == PROTO_CANCEL ||
+		type == PROTO_PUT_COMMIT)
+		return;
+	if (type == PROTO_HELLO || type >= PROTO_WELCOME) {
+		conn_fatal(c, number, PROTO_E_PROTOCOL, "%s is not for a client to send",
+			proto_type_name(type));
+		return;
+	}
+	if (!role_allows(c, number, type, m))
+		return;
 	switch (type) {
 	case PROTO_GET_INFO:
 		info_send(c, number);
@@ -404,9 +344,8 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 	case PROTO_WAIT:
 		wait_start(c, number, &m->get);
 		break;
-	default:
-		conn_fatal(c, number, PROTO_E_PROTOCOL, "%s is not for a client to send",
-			proto_type_name(type));
+	case PROTO_PUBLISH:
+		publish(c, number, &m->publish);
 		break;
 	}
 }

@@ -303,7 +303,7 @@ void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m)
 	struct request *r;
 	int err;
 
-	if (!ref_resolve(c, number, &m->guest, 1u << PROTO_KIND_GUEST, &result.id, NULL))
+	if (!ref_resolve(c, number, &m->guest, 1u << PROTO_KIND_GUEST, false, &result.id, NULL))
 		return;
 	r = request_new(c, number);
 	if (!r)
@@ -330,7 +330,7 @@ void wait_start(struct conn *c, uint64_t number, const struct proto_get *m)
 	struct request *r;
 	uint64_t id;
 
-	if (!ref_resolve(c, number, &m->ref, 1u << PROTO_KIND_GUEST, &id, NULL))
+	if (!ref_resolve(c, number, &m->ref, 1u << PROTO_KIND_GUEST, false, &id, NULL))
 		return;
 	r = request_new(c, number);
 	if (!r)

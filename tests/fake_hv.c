@@ -53,10 +53,10 @@ static struct thing *guest_of(uint64_t id)
 	return g;
 }
 
-static struct thing *thing_named(const char *name, bool snapshot)
+struct thing *fake_named(const char *name, bool snapshot, uint16_t owner)
 {
 	for (size_t i = 0; name[0] && i < fake_thing_count; i++) {
-		if (fake_things[i]->snapshot == snapshot &&
+		if (fake_things[i]->snapshot == snapshot && fake_things[i]->info.owner == owner &&
 			!strcmp(fake_things[i]->info.name, name))
 			return fake_things[i];
 	}
@@ -245,17 +245,19 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
 
 /* ---- making guests ---- */
 
-static int thing_add(struct thing **out, const char *name, bool snapshot, uint64_t *id)
+static int thing_add(
+	struct thing **out, const char *name, bool snapshot, uint16_t owner, uint64_t *id)
 {
 	struct thing *t;
 
-	if (thing_named(name, snapshot))
+	if (fake_named(name, snapshot, owner))
 		return fake_fail(ERR_EXIST, "the name %s is taken by %llu", name,
-			(unsigned long long)thing_named(name, snapshot)->info.id);
+			(unsigned long long)fake_named(name, snapshot, owner)->info.id);
 	if (fake_thing_count == TABLE_MAX || (guest_max && fake_thing_count >= guest_max))
 		return fake_fail(ERR_NOMEM, "the host is at its reserve of memory");
 	t = calloc(1, sizeof(*t));
 	t->snapshot = snapshot;
+	t->info.owner = owner;
 	t->info.id = *id = ++fake_last_id;
 	t->info.created_ns = fake_now_ns(CLOCK_REALTIME);
 	snprintf(t->info.name, sizeof(t->info.name), "%s", name);
@@ -294,7 +296,7 @@ int guest_run(uint64_t image, const struct guest_options *o, uint64_t *id)
 		i++;
 	if (i == fake_image_count)
 		return fake_fail(ERR_NOENT, "there is no image %llu", (unsigned long long)image);
-	int err = thing_add(&g, o->name, false, id);
+	int err = thing_add(&g, o->name, false, o->owner, id);
 
 	if (err < 0)
 		return err;
@@ -333,7 +335,7 @@ int guest_fork(uint64_t source, const struct guest_options *o, uint64_t *id)
 		return ERR_NOENT;
 	if (from->info.state == GUEST_STOPPED)
 		return fake_fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)source);
-	int err = thing_add(&g, o->name, false, id);
+	int err = thing_add(&g, o->name, false, o->owner, id);
 
 	if (err < 0)
 		return err;
@@ -350,7 +352,7 @@ int guest_fork(uint64_t source, const struct guest_options *o, uint64_t *id)
 	return OK;
 }
 
-int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot)
+int guest_snapshot(uint64_t id, uint16_t owner, const char *name, uint64_t *snapshot)
 {
 	struct thing *g = guest_of(id), *s;
 
@@ -358,7 +360,7 @@ int guest_snapshot(uint64_t id, const char *name, uint64_t *snapshot)
 		return ERR_NOENT;
 	if (g->info.state == GUEST_STOPPED)
 		return fake_fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
-	int err = thing_add(&s, name, true, snapshot);
+	int err = thing_add(&s, name, true, owner, snapshot);
 
 	if (err < 0)
 		return err;
@@ -519,6 +521,8 @@ static int give_snapshot(const struct thing *s, struct snapshot_info *info)
 		.parent = s->info.parent,
 		.lineage = s->info.lineage,
 		.image = s->info.image,
+		.owner = s->info.owner,
+		.public = s->public,
 		.pages = s->info.private_pages,
 		.forks = s->info.forks,
 		.created_ns = s->info.created_ns,
@@ -545,24 +549,6 @@ int snapshot_get(uint64_t id, struct snapshot_info *info)
 int snapshot_next(uint64_t after, struct snapshot_info *info)
 {
 	return give_snapshot(fake_next(after, true), info);
-}
-
-static int give_id(const struct thing *t, uint64_t *id)
-{
-	if (!t)
-		return ERR_NOENT;
-	*id = t->info.id;
-	return OK;
-}
-
-int guest_find(const char *name, uint64_t *id)
-{
-	return give_id(thing_named(name, false), id);
-}
-
-int snapshot_find(const char *name, uint64_t *id)
-{
-	return give_id(thing_named(name, true), id);
 }
 
 bool guest_news(uint64_t *id, unsigned *news)

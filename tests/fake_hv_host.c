@@ -29,7 +29,7 @@ static struct upload *upload_find(uint64_t id)
 	return NULL;
 }
 
-int image_begin(uint64_t size, uint64_t *id)
+int image_begin(uint64_t size, uint16_t owner, uint64_t *id)
 {
 	struct upload *u = upload_find(0);
 
@@ -38,7 +38,8 @@ int image_begin(uint64_t size, uint64_t *id)
 			(unsigned long long)size);
 	if (!u)
 		return fake_fail(ERR_LIMIT, "%d uploads are going on", UPLOADS_MAX);
-	*u = (struct upload){.id = ++fake_last_id, .size = size, .data = malloc(size + 1)};
+	*u = (struct upload){
+		.id = ++fake_last_id, .size = size, .owner = owner, .data = malloc(size + 1)};
 	*id = u->id;
 	return OK;
 }
@@ -54,10 +55,10 @@ int image_append(uint64_t id, const uint8_t *data, size_t size)
 	return OK;
 }
 
-static struct image *image_named(const char *name)
+struct image *fake_image_named(const char *name, uint16_t owner)
 {
 	for (size_t i = 0; i < fake_image_count; i++) {
-		if (!strcmp(fake_images[i].info.name, name))
+		if (fake_images[i].info.owner == owner && !strcmp(fake_images[i].info.name, name))
 			return &fake_images[i];
 	}
 	return NULL;
@@ -78,14 +79,15 @@ int image_commit(uint64_t id, const char *name, uint64_t *image)
 		return fake_fail(ERR_INVALID, "the upload is not complete");
 	if (memchr(u->data, 0, u->size))
 		return fake_fail(ERR_INVALID, "the image is no ELF file for x86-64");
-	if (image_named(name))
-		fake_image_drop(image_named(name));
+	if (fake_image_named(name, u->owner))
+		fake_image_drop(fake_image_named(name, u->owner));
 	struct image *i = &fake_images[fake_image_count++];
 
 	u->data[u->size] = 0;
 	*i = (struct image){.script = malloc(sizeof(struct script))};
 	*i->script = (struct script){.text = u->data, .size = u->size, .users = 1};
 	i->info = (struct image_info){.id = id,
+		.owner = u->owner,
 		.size = u->size,
 		.memory = 16 * MIB,
 		.pages = 12,
@@ -102,16 +104,6 @@ void image_abort(uint64_t id)
 
 	free(u->data);
 	*u = (struct upload){0};
-}
-
-int image_find(const char *name, uint64_t *id)
-{
-	struct image *i = image_named(name);
-
-	if (!i)
-		return fake_fail(ERR_NOENT, "there is no image %s", name);
-	*id = i->info.id;
-	return OK;
 }
 
 int image_next(uint64_t after, struct image_info *info)
@@ -142,7 +134,7 @@ int image_remove(uint64_t id)
 
 /* ---- the host ---- */
 
-void host_info(struct host_info *h)
+void host_info(struct host_info *h, uint16_t owner)
 {
 	*h = (struct host_info){
 		.version = "fake",
@@ -160,12 +152,15 @@ void host_info(struct host_info *h)
 		.frames_reserve = 1024,
 		.frames_data = 20000,
 		.frames_host = 4288,
-		.images = fake_image_count,
 	};
+	for (size_t i = 0; i < fake_image_count; i++)
+		h->images += owner == OWNER_ANY || fake_images[i].info.owner == owner;
 	for (size_t i = 0; i < fake_thing_count; i++) {
 		uint64_t *by_state[] = {&h->guests, &h->guests_runnable, &h->guests_waiting,
 			&h->guests_paused, &h->guests_stopped};
 
+		if (owner != OWNER_ANY && fake_things[i]->info.owner != owner)
+			continue;
 		if (fake_things[i]->snapshot) {
 			h->snapshots++;
 			continue;

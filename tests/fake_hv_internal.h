@@ -38,7 +38,7 @@ struct thing { /* a guest or a snapshot */
 	char *args;
 	uint32_t args_size, argc, envc;
 	struct stream stream[STREAM_COUNT];
-	bool remove, paused_once;
+	bool remove, paused_once, public;
 	enum guest_state before_pause;
 	unsigned news;
 	uint64_t forks;
@@ -51,6 +51,7 @@ struct image {
 
 struct upload {
 	uint64_t id, size, received;
+	uint16_t owner;
 	char *data;
 };
 
@@ -70,6 +71,8 @@ uint64_t fake_now_ns(clockid_t clock);
 struct thing *fake_find(uint64_t id, bool snapshot);
 /* The first with a higher id. */
 struct thing *fake_next(uint64_t after, bool snapshot);
+struct thing *fake_named(const char *name, bool snapshot, uint16_t owner);
+struct image *fake_image_named(const char *name, uint16_t owner);
 void fake_script_drop(struct script *s);
 void fake_image_drop(struct image *i);
 void fake_tell(struct thing *g, unsigned news);

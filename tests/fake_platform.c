@@ -204,7 +204,7 @@ uint64_t fake_image(const char *name, const struct fake_op *ops, unsigned n)
 	static const uint8_t padding[PAGE_SIZE];
 	uint64_t upload, id;
 
-	CHECK_EQ(image_begin(PAGE_SIZE + n * sizeof(*ops), &upload), 0);
+	CHECK_EQ(image_begin(PAGE_SIZE + n * sizeof(*ops), OWNER_HOST, &upload), 0);
 	CHECK_EQ(image_append(upload, (const uint8_t *)&file, sizeof(file)), 0);
 	CHECK_EQ(image_append(upload, padding, PAGE_SIZE - sizeof(file)), 0);
 	CHECK_EQ(image_append(upload, (const uint8_t *)ops, n * sizeof(*ops)), 0);

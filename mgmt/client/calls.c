@@ -40,6 +40,7 @@ static void guest_out(struct creel_guest *g, const struct proto_guest *m)
 		.bytes_err = m->bytes_err,
 	};
 	copy_text(g->name, sizeof(g->name), m->name);
+	copy_text(g->owner, sizeof(g->owner), m->owner);
 	copy_text(g->reason, sizeof(g->reason), m->reason);
 }
 
@@ -55,6 +56,8 @@ static void snapshot_out(struct creel_snapshot *s, const struct proto_snapshot *
 		.created_ns = m->created_ns,
 	};
 	copy_text(s->name, sizeof(s->name), m->name);
+	copy_text(s->owner, sizeof(s->owner), m->owner);
+	s->public = m->public;
 }
 
 void client_image(struct creel_image *i, const struct proto_image *m)
@@ -67,6 +70,8 @@ void client_image(struct creel_image *i, const struct proto_image *m)
 		.created_ns = m->created_ns,
 	};
 	copy_text(i->name, sizeof(i->name), m->name);
+	copy_text(i->owner, sizeof(i->owner), m->owner);
+	i->public = m->public;
 }
 
 void client_status(struct creel_status *s, const struct proto_status *m)
@@ -272,6 +277,16 @@ int creel_rollback(struct creel *c, const char *guest, const char *snapshot)
 		!client_ref(c, &m.snapshot, CREEL_SNAPSHOT, snapshot))
 		return CREEL_INVALID;
 	return one_answer(c, PROTO_ROLLBACK, &m, PROTO_DONE, &f);
+}
+
+int creel_publish(struct creel *c, const char *what, bool public)
+{
+	struct proto_publish m = {.key = new_key(), .public = public};
+	struct frame f;
+
+	if (!client_ref(c, &m.ref, CREEL_ANY, what))
+		return CREEL_INVALID;
+	return one_answer(c, PROTO_PUBLISH, &m, PROTO_DONE, &f);
 }
 
 int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages, uint64_t max_guests,
@@ -492,10 +507,11 @@ int creel_fork(struct creel *c, const char *source, const struct creel_options *
 	return err;
 }
 
-int creel_take_snapshot(struct creel *c, const char *guest, const char *name, uint64_t *id)
+int creel_take_snapshot(
+	struct creel *c, const char *guest, const char *name, bool public, uint64_t *id)
 {
 	struct each e = {.type = PROTO_RESULT, .call = each_result};
-	struct proto_take_snapshot m = {.key = new_key()};
+	struct proto_take_snapshot m = {.key = new_key(), .public = public};
 	struct frame f;
 	int err;
 

@@ -43,6 +43,16 @@ const char *creel_error_text(const struct creel *c)
 	return c->error;
 }
 
+const char *creel_client(const struct creel *c)
+{
+	return c->client;
+}
+
+enum creel_role creel_role(const struct creel *c)
+{
+	return (enum creel_role)c->role;
+}
+
 uint32_t creel_retry_ms(const struct creel *c)
 {
 	return c->retry_ms;
@@ -281,9 +291,12 @@ static int say_hello(struct creel *c, const char *address, int timeout_ms)
 			address);
 	if (err == CREEL_OK && f.header.type != PROTO_WELCOME)
 		return client_unexpected(c, &f);
-	if (err == CREEL_OK)
-		set_timeout(c->fd, 0);
-	return err;
+	if (err != CREEL_OK)
+		return err;
+	set_timeout(c->fd, 0);
+	c->role = f.message.welcome.role;
+	memcpy(c->client, f.message.welcome.client, sizeof(c->client));
+	return CREEL_OK;
 }
 
 int creel_connect(struct creel *c, const char *address, int timeout_ms)

@@ -94,6 +94,9 @@ enum creel_stop {
 
 enum creel_stream_id { CREEL_IN = 0, CREEL_OUT = 1, CREEL_ERR = 2 };
 
+/* What the host lets a client do: all; all but the host's own settings; what it made itself; look. */
+enum creel_role { CREEL_VIEWER = 1, CREEL_OWNER = 2, CREEL_OPERATOR = 3, CREEL_ADMIN = 4 };
+
 /* A connection to a host. */
 struct creel;
 
@@ -120,7 +123,8 @@ struct creel_meter {
 
 struct creel_image {
 	uint64_t id;
-	char name[CREEL_NAME_SIZE];
+	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE]; /* owner "": the host itself */
+	bool public;
 	uint64_t size;   /* of the file */
 	uint64_t memory; /* default of its guests */
 	uint64_t pages;  /* that it holds */
@@ -132,7 +136,7 @@ struct creel_guest {
 	uint64_t parent;  /* guest or snapshot that it was forked from, 0: it began from an image */
 	uint64_t lineage; /* id of the first guest of its line */
 	uint64_t image;
-	char name[CREEL_NAME_SIZE];
+	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE];
 	enum creel_state state;
 	enum creel_stop stop;
 	int exit_status;
@@ -148,7 +152,8 @@ struct creel_guest {
 
 struct creel_snapshot {
 	uint64_t id, parent, lineage, image;
-	char name[CREEL_NAME_SIZE];
+	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE];
+	bool public; /* all clients may see and fork it */
 	uint64_t pages, forks, created_ns;
 };
 
@@ -231,6 +236,11 @@ CREEL_API const char *creel_code_name(int code);
 CREEL_API const char *creel_error_text(const struct creel *c);
 CREEL_API uint32_t creel_retry_ms(const struct creel *c);
 
+/* Who the host takes us for: the name in its creel.conf, which is the owner of what we make. The text
+ * lives as long as the connection. */
+CREEL_API const char *creel_client(const struct creel *c);
+CREEL_API enum creel_role creel_role(const struct creel *c);
+
 /* ---- looking ---- */
 
 CREEL_API int creel_get_info(struct creel *c, struct creel_info *info);
@@ -285,9 +295,11 @@ CREEL_API int creel_attach(struct creel *c, const char *guest, unsigned flags,
 CREEL_API int creel_wait(struct creel *c, const char *guest, const volatile sig_atomic_t *cancel,
 	struct creel_status *status);
 
-/* `name` may be NULL. */
+/* `name` may be NULL. `public`: all clients may see and fork it. */
 CREEL_API int creel_take_snapshot(
-	struct creel *c, const char *guest, const char *name, uint64_t *id);
+	struct creel *c, const char *guest, const char *name, bool public, uint64_t *id);
+/* The same for a snapshot or image that is there, or no longer. */
+CREEL_API int creel_publish(struct creel *c, const char *what, bool public);
 CREEL_API int creel_rollback(struct creel *c, const char *guest, const char *snapshot);
 CREEL_API int creel_pause(struct creel *c, const char *guest);
 CREEL_API int creel_resume(struct creel *c, const char *guest);

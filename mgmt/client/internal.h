@@ -11,6 +11,8 @@ struct creel {
 	int fd; /* -1: not connected */
 	uint64_t next_request;
 	uint32_t retry_ms;
+	uint8_t role;
+	char client[PROTO_NAME_MAX];
 	char error[512];
 	size_t begin, end; /* bytes received and not looked at */
 	uint8_t receive[RECEIVE_SIZE];

@@ -40,6 +40,21 @@ static int for_each(
 	return status;
 }
 
+static int publish(struct creel *c, const char *what)
+{
+	return creel_publish(c, what, true);
+}
+
+static int publish_off(struct creel *c, const char *what)
+{
+	return creel_publish(c, what, false);
+}
+
+int run_publish(struct settings *s, int argc, char **argv)
+{
+	return for_each(s, argc, argv, s->off ? publish_off : publish);
+}
+
 int run_rmi(struct settings *s, int argc, char **argv)
 {
 	return for_each(s, argc, argv, creel_remove_image);
@@ -120,7 +135,8 @@ int run_snapshot(struct settings *s, int argc, char **argv)
 {
 	uint64_t id;
 	int code =
-		creel_take_snapshot(s->host_connection, argv[0], argc > 1 ? argv[1] : s->name, &id);
+		creel_take_snapshot(s->host_connection, argv[0],
+		argc > 1 ? argv[1] : s->name, s->public, &id);
 
 	if (code != CREEL_OK)
 		return failed(s, code);

@@ -72,6 +72,12 @@ static const struct option limit_options[] = {
 
 static const struct option snapshot_options[] = {
 	VALUE(0, "name", TEXT, &settings.name, "NAME", "a name to call it by"),
+	FLAG(0, "public", &settings.public, "all clients of the host may see and fork it"),
+	END_OPTIONS,
+};
+
+static const struct option publish_options[] = {
+	FLAG(0, "off", &settings.off, "no longer"),
 	END_OPTIONS,
 };
 
@@ -283,6 +289,18 @@ static const struct command snapshot_commands[] = {
 		.arguments = NAMES_GUEST,
 		.more = NAMES_SNAPSHOT,
 		.run = run_rollback,
+	},
+	{
+		.name = "publish",
+		.synopsis = "[--off] WHAT...",
+		.summary = "let all clients see and fork snapshots, or run images",
+		.text = "Only their owner can change or remove them, and whoever may act on all.",
+		.options = publish_options,
+		.least = 1,
+		.most = -1,
+		.arguments = NAMES_ANY,
+		.more = NAMES_ANY,
+		.run = run_publish,
 	},
 	{
 		.name = "tree",

@@ -35,7 +35,7 @@ struct settings {
 	const char *host, *format;
 	bool json; /* also with --format */
 	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
-	bool only_stdout, only_stderr, reset, force, from_start;
+	bool only_stdout, only_stderr, reset, force, from_start, public, off;
 	const char *name, *kernel, *initrd, *cmdline;
 	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
 	const char *env[LIST_MAX + 1];
@@ -151,6 +151,7 @@ bool unicode_locale(void);
 const char *human_size(char buf[32], uint64_t bytes);
 const char *human_span(char buf[32], uint64_t ns);
 const char *human_age(char buf[32], uint64_t created_ns);
+const char *role_word(enum creel_role role);
 const char *state_word(enum creel_state state);
 const char *stop_word(enum creel_stop stop);
 /* "running", "exited (3)", "paused (memory limit)" */
@@ -215,6 +216,7 @@ int run_image_build(struct settings *s, int argc, char **argv);
 int run_put(struct settings *s, int argc, char **argv);
 int run_rmi(struct settings *s, int argc, char **argv);
 int run_snapshot(struct settings *s, int argc, char **argv);
+int run_publish(struct settings *s, int argc, char **argv);
 int run_rollback(struct settings *s, int argc, char **argv);
 int run_pause(struct settings *s, int argc, char **argv);
 int run_resume(struct settings *s, int argc, char **argv);

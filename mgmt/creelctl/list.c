@@ -16,6 +16,8 @@ static void image_json(const struct creel_image *i)
 	json_text("kind", "image");
 	json_number("id", i->id);
 	json_text("name", i->name);
+	json_text("owner", i->owner);
+	json_bool("public", i->public);
 	json_number("size", i->size);
 	json_number("memory", i->memory);
 	json_number("pages", i->pages);
@@ -29,6 +31,8 @@ static void snapshot_json(const struct creel_snapshot *s)
 	json_text("kind", "snapshot");
 	json_number("id", s->id);
 	json_text("name", s->name);
+	json_text("owner", s->owner);
+	json_bool("public", s->public);
 	json_number("parent", s->parent);
 	json_number("lineage", s->lineage);
 	json_number("image", s->image);
@@ -44,6 +48,7 @@ static void guest_json(const struct creel_guest *g)
 	json_text("kind", "guest");
 	json_number("id", g->id);
 	json_text("name", g->name);
+	json_text("owner", g->owner);
 	json_number("parent", g->parent);
 	json_number("lineage", g->lineage);
 	json_number("image", g->image);
@@ -131,6 +136,8 @@ static int show_image(void *arg, const struct creel_image *i)
 	} else {
 		table_add(&l->table, "%" PRIu64, i->id);
 		table_add(&l->table, "%s", i->name);
+		table_add(&l->table, "%s%s", i->owner[0] ? i->owner : "-",
+			i->public ? " (public)" : "");
 		table_add(&l->table, "%s", human_size(buf, i->size));
 		table_add(&l->table, "%s", human_size(buf, i->memory));
 		table_add(&l->table, "%s", human_size(buf, i->pages * PAGE));
@@ -141,11 +148,12 @@ static int show_image(void *arg, const struct creel_image *i)
 
 int run_images(struct settings *s, int argc, char **argv)
 {
-	static const char *const titles[] = {"ID", "NAME", "FILE", "MEMORY", "HELD", "CREATED"};
+	static const char *const titles[] = {
+		"ID", "NAME", "OWNER", "FILE", "MEMORY", "HELD", "CREATED"};
 	struct listing l = {.s = s};
 
 	(void)argc, (void)argv;
-	listing_begin(&l, "rlrrrl", 6, titles);
+	listing_begin(&l, "rllrrrl", 7, titles);
 	return listing_end(&l, creel_images(s->host_connection, show_image, &l));
 }
 
@@ -169,6 +177,7 @@ static int show_guest(void *arg, const struct creel_guest *g)
 	} else {
 		table_add(&l->table, "%" PRIu64, g->id);
 		table_add(&l->table, "%s", g->name[0] ? g->name : "-");
+		table_add(&l->table, "%s", g->owner[0] ? g->owner : "-");
 		table_add(&l->table, "%s", image_name(l, g->image));
 		parent_cell(&l->table, g->parent);
 		table_add(&l->table, "%s", human_state(buf, g->state, g->stop, g->exit_status));
@@ -183,14 +192,14 @@ static int show_guest(void *arg, const struct creel_guest *g)
 int run_ps(struct settings *s, int argc, char **argv)
 {
 	static const char *const titles[] = {
-		"ID", "NAME", "IMAGE", "PARENT", "STATE", "PRIVATE", "MEMORY", "CPU", "CREATED"};
+		"ID", "NAME", "OWNER", "IMAGE", "PARENT", "STATE", "PRIVATE", "MEMORY", "CPU", "CREATED"};
 	struct listing l = {.s = s};
 	int code = CREEL_OK;
 
 	(void)argc, (void)argv;
 	if (!s->json && !s->quiet)
 		code = creel_images(s->host_connection, keep_image, &l);
-	listing_begin(&l, "rllrlrrrl", 9, titles);
+	listing_begin(&l, "rlllrlrrrl", 10, titles);
 	if (code == CREEL_OK)
 		code = creel_guests(s->host_connection, s->all, 0, show_guest, &l);
 	return listing_end(&l, code);
@@ -208,6 +217,8 @@ static int show_snapshot(void *arg, const struct creel_snapshot *s)
 	} else {
 		table_add(&l->table, "%" PRIu64, s->id);
 		table_add(&l->table, "%s", s->name[0] ? s->name : "-");
+		table_add(&l->table, "%s%s", s->owner[0] ? s->owner : "-",
+			s->public ? " (public)" : "");
 		table_add(&l->table, "%" PRIu64, s->parent);
 		table_add(&l->table, "%s", image_name(l, s->image));
 		table_add(&l->table, "%s", human_size(buf, s->pages * PAGE));
@@ -220,7 +231,7 @@ static int show_snapshot(void *arg, const struct creel_snapshot *s)
 int run_snapshots(struct settings *s, int argc, char **argv)
 {
 	static const char *const titles[] = {
-		"ID", "NAME", "GUEST", "IMAGE", "HELD", "FORKS", "CREATED"};
+		"ID", "NAME", "OWNER", "GUEST", "IMAGE", "HELD", "FORKS", "CREATED"};
 	struct creel_item guest;
 	struct listing l = {.s = s};
 	uint64_t lineage = 0;
@@ -234,13 +245,18 @@ int run_snapshots(struct settings *s, int argc, char **argv)
 	}
 	if (!s->json && !s->quiet)
 		code = creel_images(s->host_connection, keep_image, &l);
-	listing_begin(&l, "rlrlrrl", 7, titles);
+	listing_begin(&l, "rllrlrrl", 8, titles);
 	if (code == CREEL_OK)
 		code = creel_snapshots(s->host_connection, lineage, show_snapshot, &l);
 	return listing_end(&l, code);
 }
 
 /* ---- inspect ---- */
+
+static const char *owner_text(const char *owner)
+{
+	return owner[0] ? owner : "the host";
+}
 
 static void line(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -260,6 +276,7 @@ static void guest_lines(const struct creel_guest *g)
 	char a[64], b[32];
 
 	printf("guest %" PRIu64 "%s%s\n", g->id, g->name[0] ? " " : "", g->name);
+	line("owner", "%s", owner_text(g->owner));
 	line("state", "%s", human_state(a, g->state, g->stop, g->exit_status));
 	if (g->reason[0])
 		line("reason", "%s", g->reason);
@@ -286,6 +303,7 @@ static void snapshot_lines(const struct creel_snapshot *s)
 	char a[32];
 
 	printf("snapshot %" PRIu64 "%s%s\n", s->id, s->name[0] ? " " : "", s->name);
+	line("owner", "%s%s", owner_text(s->owner), s->public ? ", public" : "");
 	line("guest", "%" PRIu64, s->parent);
 	line("lineage", "%" PRIu64, s->lineage);
 	line("image", "%" PRIu64, s->image);
@@ -299,6 +317,7 @@ static void image_lines(const struct creel_image *i)
 	char a[32];
 
 	printf("image %" PRIu64 " %s\n", i->id, i->name);
+	line("owner", "%s%s", owner_text(i->owner), i->public ? ", public" : "");
 	line("file", "%s", human_size(a, i->size));
 	line("memory", "%s", human_size(a, i->memory));
 	line("holds", "%s", human_size(a, i->pages * PAGE));
@@ -393,7 +412,7 @@ static void info_json(const struct creel_info *i)
 	json_number("requests", i->requests);
 }
 
-static void info_lines(const struct creel_info *i)
+static void info_lines(const struct creel_info *i, const char *me, enum creel_role role)
 {
 	char a[32], b[32], c[32];
 
@@ -413,6 +432,7 @@ static void info_lines(const struct creel_info *i)
 		i->guests_stopped);
 	line("snapshots", "%" PRIu64, i->snapshots);
 	line("images", "%" PRIu64, i->images);
+	line("you", "%s (%s)", me[0] ? me : "-", role_word(role));
 	line("clients", "%u, with %u request%s in progress", i->connections, i->requests,
 		i->requests == 1 ? "" : "s");
 }
@@ -428,10 +448,12 @@ int run_info(struct settings *s, int argc, char **argv)
 	if (s->json) {
 		json_begin_object(NULL);
 		info_json(&i);
+		json_text("client", creel_client(s->host_connection));
+		json_text("role", role_word(creel_role(s->host_connection)));
 		json_end_object();
 		json_end();
 	} else {
-		info_lines(&i);
+		info_lines(&i, creel_client(s->host_connection), creel_role(s->host_connection));
 	}
 	return EXIT_DONE;
 }

@@ -87,6 +87,21 @@ const char *human_age(char buf[32], uint64_t created_ns)
 	return buf;
 }
 
+const char *role_word(enum creel_role role)
+{
+	switch (role) {
+	case CREEL_VIEWER:
+		return "viewer";
+	case CREEL_OWNER:
+		return "owner";
+	case CREEL_OPERATOR:
+		return "operator";
+	case CREEL_ADMIN:
+		return "admin";
+	}
+	return "unknown";
+}
+
 const char *state_word(enum creel_state state)
 {
 	switch (state) {

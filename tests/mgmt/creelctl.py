@@ -273,6 +273,21 @@ def test_snapshot_fork_rollback_tree():
     assert "no snapshot named clean" in r.err, r
 
 
+def test_publish():
+    put("wait", "wait\n")
+    run_detached("wait", "--name", "base")
+    ctl("snapshot", "--public", "base", "one")
+    ctl("snapshot", "base", "two")
+    assert [s["public"] for s in ctl("snapshots", "--json").json()] == [True, False]
+    assert "(public)" in ctl("snapshots").out
+    ctl("publish", "two", "wait")
+    ctl("publish", "--off", "one")
+    assert [s["public"] for s in ctl("snapshots", "--json").json()] == [False, True]
+    assert ctl("images", "--json").json()[0]["public"]
+    assert ctl("info", "--json").json()["role"] == "admin"
+    assert "there is no" in ctl("publish", "base", status=REFUSED).err
+
+
 def test_tree_shortens_what_is_many():
     put("wait", "wait\n")
     g = run_detached("wait")

@@ -78,7 +78,8 @@ TEST(config_errors_name_line_key_value_and_remedy)
 	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
 	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns ntp port "
-		       "authorized host-key insecure-plain cores memory reserve smt debug-wait");
+		       "authorized host-key insecure-plain cores memory reserve owner-max-memory "
+		     "owner-max-guests owner-max-snapshots smt debug-wait");
 	REFUSES("smt =", "line 1: smt = \"\": write on or off");
 }
 

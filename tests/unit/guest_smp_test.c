@@ -115,7 +115,7 @@ static void do_verb(uint64_t image)
 			(void)guest_fork(any_id(), &o, &id);
 		break;
 	case 3:
-		(void)guest_snapshot(any_id(), "", &id);
+		(void)guest_snapshot(any_id(), OWNER_HOST, "", &id);
 		break;
 	case 4:
 		(void)guest_rollback(any_id(), any_id());

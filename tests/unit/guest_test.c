@@ -480,6 +480,68 @@ TEST(a_guest_comes_back_to_its_snapshot)
 	end();
 }
 
+/* What a client takes of its guest does not count against that guest, but against the client. */
+TEST(owners_have_names_and_budgets_of_their_own)
+{
+	const uint64_t limit[BUDGET_KINDS] = {2000, 2, 1};
+	struct guest_options o = {.name = "web", .max_snapshots = 1};
+	uint64_t image, first, second, snapshot, id;
+	struct thing_brief brief;
+	struct host_info info;
+	uint16_t alice, again, bob;
+
+	fake_start(1, FRAMES, 0);
+	CHECK_EQ(owner_add("alice", limit, &alice), 0);
+	CHECK_EQ(owner_add("alice", NULL, &again), 0);
+	CHECK_EQ(owner_add("bob", NULL, &bob), 0);
+	CHECK_EQ(alice, again);
+	image = fake_image("i", (struct fake_op[]){SPIN}, 1);
+	o.owner = alice;
+	CHECK_EQ(guest_run(image, &o, &first), 0);
+	CHECK_EQ(guest_run(image, &o, &id), ERR_EXIST);
+	o.owner = bob;
+	CHECK_EQ(guest_run(image, &o, &second), 0);
+	CHECK_EQ(thing_find(THING_GUEST, alice, "web", &id), 0);
+	CHECK_EQ(id, first);
+	CHECK_EQ(thing_find(THING_GUEST, bob, "web", &id), 0);
+	CHECK_EQ(id, second);
+	CHECK_EQ(thing_find(THING_GUEST, OWNER_HOST, "web", &id), ERR_NOENT);
+	fake_turn(0);
+	struct guest *g = guest_by_id(first);
+	uint64_t before = budget_used(g->budget, BUDGET_PAGES);
+	uint64_t all = budget_used(owner_budget(alice), BUDGET_PAGES);
+
+	CHECK_EQ(all, before);
+	CHECK_EQ(guest_snapshot(first, alice, "s", &snapshot), 0);
+	CHECK(budget_used(g->budget, BUDGET_PAGES) < before);
+	CHECK(budget_used(owner_budget(alice), BUDGET_PAGES) >= all);
+	CHECK_EQ(budget_used(g->budget, BUDGET_SNAPSHOTS), 0);
+	CHECK_EQ(guest_snapshot(first, alice, "t", &id), ERR_LIMIT);
+	CHECK_EQ(thing_look(snapshot, &brief), 0);
+	CHECK(brief.kind == THING_SNAPSHOT && brief.owner == alice && !brief.public);
+	CHECK_EQ(thing_publish(snapshot, true), 0);
+	CHECK_EQ(thing_publish(first, true), ERR_NOENT);
+	CHECK_EQ(thing_look(snapshot, &brief), 0);
+	CHECK(brief.public);
+	host_info(&info, alice);
+	CHECK_EQ(info.guests, 1);
+	CHECK_EQ(info.snapshots, 1);
+	CHECK_EQ(info.images, 0);
+	CHECK_EQ(info.frames_total, 2000);
+	CHECK_EQ(info.frames_free, 2000 - budget_used(owner_budget(alice), BUDGET_PAGES));
+	/* a second guest is all that alice may have; bob is not bound by it */
+	o = (struct guest_options){.owner = alice};
+	CHECK_EQ(guest_fork(snapshot, &o, &id), 0);
+	CHECK_EQ(guest_fork(first, &o, &id), ERR_LIMIT);
+	o.owner = bob;
+	CHECK_EQ(guest_fork(snapshot, &o, &id), 0);
+	CHECK_EQ(image_remove(image), 0);
+	remove_all();
+	CHECK_EQ(budget_used(owner_budget(alice), BUDGET_PAGES), 0);
+	budget_put(&hv.pool, owner_budget(alice));
+	end();
+}
+
 TEST(rollback_of_a_stopped_guest_brings_it_back)
 {
 	struct guest_options o = {.input_open = true};
@@ -491,7 +553,7 @@ TEST(rollback_of_a_stopped_guest_brings_it_back)
 		EXIT_R(REG_RBX));
 
 	fake_run(10);
-	CHECK_EQ(guest_snapshot(id, "waiting", &snapshot), 0);
+	CHECK_EQ(guest_snapshot(id, OWNER_HOST, "waiting", &snapshot), 0);
 	for (int i = 0; i < 3; i++) {
 		type(id, "x");
 		fake_run(10);
@@ -718,7 +780,7 @@ TEST(verbs_fail_whole_at_every_allocation)
 			budget_set_limit(hv.budget, BUDGET_PAGES, used + spare);
 			err = verb == 0	  ? guest_run(image, &o, &child)
 			      : verb == 1 ? guest_fork(id, &o, &child)
-			      : verb == 2 ? guest_snapshot(id, "s", &snapshot)
+			      : verb == 2 ? guest_snapshot(id, OWNER_HOST, "s", &snapshot)
 					  : guest_fork(snapshot, &o, &child);
 			budget_set_limit(hv.budget, BUDGET_PAGES, BUDGET_UNLIMITED);
 			if (!err)

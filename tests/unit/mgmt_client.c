@@ -1,4 +1,5 @@
 #include "tests/unit/mgmt_client.h"
+#include "mgmt/server_internal.h"
 
 struct server server;
 uint64_t now_us;
@@ -134,7 +135,7 @@ void client_connect(struct client *c)
 	CHECK_EQ(client_try(c), OK);
 }
 
-void client_open(struct client *c)
+static void say_hello(struct client *c)
 {
 	const struct proto_hello hello = {
 		.magic = PROTO_MAGIC,
@@ -144,12 +145,26 @@ void client_open(struct client *c)
 	};
 	struct answer a;
 
-	client_connect(c);
 	client_send(c, PROTO_HELLO, 0, &hello);
 	settle();
 	client_expect(c, PROTO_WELCOME, 0, &a);
 	CHECK_EQ(a.m.welcome.version, PROTO_VERSION);
 	CHECK_EQ(a.m.welcome.frame_max, PROTO_FRAME_MAX);
+}
+
+void client_open(struct client *c)
+{
+	client_connect(c);
+	say_hello(c);
+}
+
+void client_open_as(struct client *c, enum config_role role, const char *name)
+{
+	client_connect(c);
+	/* as the handshake would, once it knows the client's key */
+	c->identity = (struct channel_client){.role = (uint8_t)role, .owner = fake_owner(name)};
+	c->conn->channel.client = &c->identity;
+	say_hello(c);
 }
 
 void client_end(struct client *c)

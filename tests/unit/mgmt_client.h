@@ -5,6 +5,7 @@
 #ifndef TESTS_UNIT_MGMT_CLIENT_H
 #define TESTS_UNIT_MGMT_CLIENT_H
 
+#include "boot/config.h"
 #include "mgmt/proto.h"
 #include "mgmt/server.h"
 #include "tests/fake_hv.h"
@@ -14,6 +15,7 @@
 
 struct client {
 	struct conn *conn;
+	struct channel_client identity;
 	uint8_t *to, *from; /* to and from the server */
 	size_t to_size, to_read, from_size, from_read;
 	size_t from_limit;        /* from takes so many bytes in all: a client that does not read */
@@ -44,6 +46,8 @@ bool poll_once(void);
 int client_try(struct client *c);
 /* Connects and says hello. */
 void client_open(struct client *c);
+/* The same for a client that creel.conf has with that role and name. */
+void client_open_as(struct client *c, enum config_role role, const char *name);
 void client_connect(struct client *c);
 /* Frees; a server that still holds it is told first. */
 void client_end(struct client *c);

@@ -1,4 +1,5 @@
 /* The server behind sealed channels: who gets in, and what those who don't can cost it. */
+#include "boot/config.h"
 #include "mgmt/channel.h"
 #include "tests/unit/mgmt_client.h"
 
@@ -63,6 +64,7 @@ static void sealed_world(void)
 	test_bytes(random, 32);
 	noise_keys_from(&stranger_keys, random);
 	memcpy(clients[0].key, client_keys.public, 32);
+	clients[0].role = ROLE_ADMIN;
 	host.clients = clients;
 	host.client_count = 1;
 	host.random = test_bytes;

@@ -55,7 +55,7 @@ TEST(registry_names_are_unique_within_a_kind)
 	CHECK_EQ(registry_add(&registry, none), 0);
 	CHECK_EQ(a->id, 1);
 	CHECK(registry_find(&registry, a->id, OBJECT_SNAPSHOT) == NULL);
-	CHECK(registry_find_name(&registry, "a", OBJECT_SNAPSHOT) == c);
+	CHECK(registry_find_name(&registry, "a", OBJECT_SNAPSHOT, 0) == c);
 	unpin(c);
 	CHECK(registry_remove(&registry, a));
 	CHECK(!registry_remove(&registry, a));
