@@ -57,7 +57,7 @@ static void snapshot_out(struct creel_snapshot *s, const struct proto_snapshot *
 	};
 	copy_text(s->name, sizeof(s->name), m->name);
 	copy_text(s->owner, sizeof(s->owner), m->owner);
-	s->public = m->public;
+	s->is_public = m->public;
 }
 
 void client_image(struct creel_image *i, const struct proto_image *m)
@@ -71,7 +71,7 @@ void client_image(struct creel_image *i, const struct proto_image *m)
 	};
 	copy_text(i->name, sizeof(i->name), m->name);
 	copy_text(i->owner, sizeof(i->owner), m->owner);
-	i->public = m->public;
+	i->is_public = m->public;
 }
 
 void client_status(struct creel_status *s, const struct proto_status *m)

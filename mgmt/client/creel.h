@@ -124,7 +124,7 @@ struct creel_meter {
 struct creel_image {
 	uint64_t id;
 	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE]; /* owner "": the host itself */
-	bool public;
+	bool is_public;
 	uint64_t size;   /* of the file */
 	uint64_t memory; /* default of its guests */
 	uint64_t pages;  /* that it holds */
@@ -153,7 +153,7 @@ struct creel_guest {
 struct creel_snapshot {
 	uint64_t id, parent, lineage, image;
 	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE];
-	bool public; /* all clients may see and fork it */
+	bool is_public; /* all clients may see and fork it */
 	uint64_t pages, forks, created_ns;
 };
 
@@ -295,11 +295,11 @@ CREEL_API int creel_attach(struct creel *c, const char *guest, unsigned flags,
 CREEL_API int creel_wait(struct creel *c, const char *guest, const volatile sig_atomic_t *cancel,
 	struct creel_status *status);
 
-/* `name` may be NULL. `public`: all clients may see and fork it. */
+/* `name` may be NULL. `is_public`: all clients may see and fork it. */
 CREEL_API int creel_take_snapshot(
-	struct creel *c, const char *guest, const char *name, bool public, uint64_t *id);
+	struct creel *c, const char *guest, const char *name, bool is_public, uint64_t *id);
 /* The same for a snapshot or image that is there, or no longer. */
-CREEL_API int creel_publish(struct creel *c, const char *what, bool public);
+CREEL_API int creel_publish(struct creel *c, const char *what, bool is_public);
 CREEL_API int creel_rollback(struct creel *c, const char *guest, const char *snapshot);
 CREEL_API int creel_pause(struct creel *c, const char *guest);
 CREEL_API int creel_resume(struct creel *c, const char *guest);

@@ -17,7 +17,7 @@ static void image_json(const struct creel_image *i)
 	json_number("id", i->id);
 	json_text("name", i->name);
 	json_text("owner", i->owner);
-	json_bool("public", i->public);
+	json_bool("public", i->is_public);
 	json_number("size", i->size);
 	json_number("memory", i->memory);
 	json_number("pages", i->pages);
@@ -32,7 +32,7 @@ static void snapshot_json(const struct creel_snapshot *s)
 	json_number("id", s->id);
 	json_text("name", s->name);
 	json_text("owner", s->owner);
-	json_bool("public", s->public);
+	json_bool("public", s->is_public);
 	json_number("parent", s->parent);
 	json_number("lineage", s->lineage);
 	json_number("image", s->image);
@@ -137,7 +137,7 @@ static int show_image(void *arg, const struct creel_image *i)
 		table_add(&l->table, "%" PRIu64, i->id);
 		table_add(&l->table, "%s", i->name);
 		table_add(&l->table, "%s%s", i->owner[0] ? i->owner : "-",
-			i->public ? " (public)" : "");
+			i->is_public ? " (public)" : "");
 		table_add(&l->table, "%s", human_size(buf, i->size));
 		table_add(&l->table, "%s", human_size(buf, i->memory));
 		table_add(&l->table, "%s", human_size(buf, i->pages * PAGE));
@@ -218,7 +218,7 @@ static int show_snapshot(void *arg, const struct creel_snapshot *s)
 		table_add(&l->table, "%" PRIu64, s->id);
 		table_add(&l->table, "%s", s->name[0] ? s->name : "-");
 		table_add(&l->table, "%s%s", s->owner[0] ? s->owner : "-",
-			s->public ? " (public)" : "");
+			s->is_public ? " (public)" : "");
 		table_add(&l->table, "%" PRIu64, s->parent);
 		table_add(&l->table, "%s", image_name(l, s->image));
 		table_add(&l->table, "%s", human_size(buf, s->pages * PAGE));
@@ -303,7 +303,7 @@ static void snapshot_lines(const struct creel_snapshot *s)
 	char a[32];
 
 	printf("snapshot %" PRIu64 "%s%s\n", s->id, s->name[0] ? " " : "", s->name);
-	line("owner", "%s%s", owner_text(s->owner), s->public ? ", public" : "");
+	line("owner", "%s%s", owner_text(s->owner), s->is_public ? ", public" : "");
 	line("guest", "%" PRIu64, s->parent);
 	line("lineage", "%" PRIu64, s->lineage);
 	line("image", "%" PRIu64, s->image);
@@ -317,7 +317,7 @@ static void image_lines(const struct creel_image *i)
 	char a[32];
 
 	printf("image %" PRIu64 " %s\n", i->id, i->name);
-	line("owner", "%s%s", owner_text(i->owner), i->public ? ", public" : "");
+	line("owner", "%s%s", owner_text(i->owner), i->is_public ? ", public" : "");
 	line("file", "%s", human_size(a, i->size));
 	line("memory", "%s", human_size(a, i->memory));
 	line("holds", "%s", human_size(a, i->pages * PAGE));

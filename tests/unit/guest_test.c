@@ -495,7 +495,7 @@ TEST(owners_have_names_and_budgets_of_their_own)
 	CHECK_EQ(owner_add("alice", NULL, &again), 0);
 	CHECK_EQ(owner_add("bob", NULL, &bob), 0);
 	CHECK_EQ(alice, again);
-	image = fake_image("i", (struct fake_op[]){SPIN}, 1);
+	image = fake_image("i", (struct fake_op[]){STORE(FAKE_DATA, 5), SPIN}, 2);
 	o.owner = alice;
 	CHECK_EQ(guest_run(image, &o, &first), 0);
 	CHECK_EQ(guest_run(image, &o, &id), ERR_EXIST);
@@ -537,6 +537,7 @@ TEST(owners_have_names_and_budgets_of_their_own)
 	CHECK_EQ(guest_fork(snapshot, &o, &id), 0);
 	CHECK_EQ(image_remove(image), 0);
 	remove_all();
+	fake_reap();
 	CHECK_EQ(budget_used(owner_budget(alice), BUDGET_PAGES), 0);
 	budget_put(&hv.pool, owner_budget(alice));
 	end();
