@@ -160,11 +160,10 @@ void client_open(struct client *c)
 
 void client_open_as(struct client *c, enum config_role role, const char *name)
 {
-	client_connect(c);
+	client_open(c);
 	/* as the handshake would, once it knows the client's key */
 	c->identity = (struct channel_client){.role = (uint8_t)role, .owner = fake_owner(name)};
 	c->conn->channel.client = &c->identity;
-	say_hello(c);
 }
 
 void client_end(struct client *c)
