@@ -141,7 +141,8 @@ PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
 CLIENT_SRC   := mgmt/client/calls.c mgmt/client/codes.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
 CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c \
 	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/format.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
-	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c mgmt/creelctl/tree.c
+	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c mgmt/creelctl/progress.c \
+	mgmt/creelctl/terminal.c mgmt/creelctl/top.c mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
 
@@ -508,7 +509,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
 	@$(MAKE) -s creelctl libcreel man
-	@bad=0; for t in creelctl product install; do tests/mgmt/$$t.py $^ || bad=1; done; exit $$bad
+	@bad=0; for t in creelctl product terminal install; do tests/mgmt/$$t.py $^ || bad=1; done; exit $$bad
 
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))

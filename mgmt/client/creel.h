@@ -197,6 +197,11 @@ struct creel_options {
 /* Where the streams of an attached guest go. */
 struct creel_streams {
 	int input_fd; /* read until its end and sent to the guest; -1: nothing */
+	/*
+	 * Reads from input_fd in read()'s stead, up to `size` bytes, which is above 1: how many, 0 at
+	 * the end, -1 if there is nothing now, -2 to end the call. NULL: read() is good enough.
+	 */
+	long (*input)(void *arg, void *buf, size_t size);
 	/* Bytes of a stream. More than before + size as position: bytes in between were dropped. */
 	int (*output)(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
 		size_t size);

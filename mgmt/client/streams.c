@@ -28,11 +28,22 @@ static bool cancelled(const struct session *s)
 
 static int send_input(struct session *s)
 {
+	const struct creel_streams *streams = s->streams;
 	uint8_t buf[4096];
-	ssize_t n = read(s->streams->input_fd, buf, MIN(sizeof(buf), s->input_credit));
+	size_t size = MIN(sizeof(buf), s->input_credit);
+	ssize_t n;
 
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return CREEL_OK;
+	if (streams->input) {
+		n = streams->input(streams->arg, buf, size);
+		if (n == -1)
+			return CREEL_OK;
+		if (n < 0 || (size_t)n > size)
+			return client_cancel(s->c, s->request);
+	} else {
+		n = read(streams->input_fd, buf, size);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			return CREEL_OK;
+	}
 	/* What can't be read has ended. */
 	struct proto_data data = {
 		.stream = PROTO_STREAM_IN,
@@ -51,7 +62,7 @@ static int send_input(struct session *s)
 static int wait_frame(struct session *s)
 {
 	while (!client_has_frame(s->c)) {
-		bool input = s->streams->input_fd >= 0 && !s->input_over && s->input_credit;
+		bool input = s->streams->input_fd >= 0 && !s->input_over && s->input_credit > 1;
 		struct pollfd fds[2] = {
 			{.fd = s->c->fd, .events = POLLIN},
 			{.fd = input ? s->streams->input_fd : -1, .events = POLLIN},

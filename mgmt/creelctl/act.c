@@ -153,9 +153,20 @@ int run_snapshot(struct settings *s, int argc, char **argv)
 
 /* ---- put ---- */
 
+struct reading {
+	FILE *file;
+	uint64_t done;
+	struct progress progress;
+};
+
 static long read_file(void *arg, void *buf, size_t size)
 {
-	return (long)fread(buf, 1, size, arg);
+	struct reading *r = arg;
+	size_t n = fread(buf, 1, size, r->file);
+
+	r->done += n;
+	progress_step(&r->progress, r->done);
+	return (long)n;
 }
 
 /* The file's name without folders and a ".elf" at its end. */
@@ -170,6 +181,7 @@ static const char *default_name(char *path)
 
 static int put_file(struct settings *s, FILE *f, const char *path, const char *name)
 {
+	struct reading r = {.file = f};
 	struct creel_image image;
 	struct stat st;
 	char buf[32];
@@ -184,7 +196,9 @@ static int put_file(struct settings *s, FILE *f, const char *path, const char *n
 			path);
 		return EXIT_REFUSED;
 	}
-	code = creel_put(s->host_connection, name, (uint64_t)st.st_size, read_file, f, &image);
+	progress_begin(&r.progress, s, name, (uint64_t)st.st_size, true);
+	code = creel_put(s->host_connection, name, (uint64_t)st.st_size, read_file, &r, &image);
+	progress_hide(&r.progress);
 	if (code != CREEL_OK)
 		return failed(s, code);
 	if (s->json) {

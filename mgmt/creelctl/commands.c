@@ -16,6 +16,8 @@ static const struct option ps_options[] = {
 	END_OPTIONS,
 };
 
+#define TTY_HELP "the same, key by key from a raw terminal; ^P ^Q leaves"
+
 /* What run and fork have in common. */
 #define BEGIN_OPTIONS                                                                              \
 	VALUE(0, "max-memory", SIZE, &settings.max_memory, "SIZE",                                 \
@@ -28,6 +30,7 @@ static const struct option ps_options[] = {
 	VALUE('e', "env", LIST, settings.env, "K=V",                                               \
 		"set an environment variable; may be repeated"),                                   \
 	FLAG('i', "interactive", &settings.interactive, "send stdin to the guest"),                \
+	FLAG('t', "tty", &settings.tty, TTY_HELP),                                                 \
 	FLAG(0, "rm", &settings.remove, "remove it when it has stopped"),                          \
 	FLAG(0, "paused", &settings.paused, "make it, but do not start it yet")
 
@@ -95,6 +98,7 @@ static const struct option logs_options[] = {
 
 static const struct option attach_options[] = {
 	FLAG('i', "interactive", &settings.interactive, "send stdin to the guest"),
+	FLAG('t', "tty", &settings.tty, TTY_HELP),
 	FLAG(0, "from-start", &settings.from_start,
 		"begin with the oldest output kept, not with new one"),
 	FLAG(0, "hold", &settings.hold, "the guest waits for us, so that nothing is missed"),
@@ -145,10 +149,23 @@ static const struct command guest_commands[] = {
 		.run = run_ps,
 	},
 	{
+		.name = "top",
+		.synopsis = "[-a] [-d SECONDS]",
+		.summary = "watch guests: memory, processor, exits",
+		.text = "On a terminal it is drawn anew every so often; h tells the keys, q leaves.\n"
+			"CPU% is of one core. PRIVATE is what would be free without the guest. SHARED\n"
+			"is what it may share with others: what the image, snapshots and guests hold\n"
+			"that it descends from, at most.",
+		.options = top_options,
+		.run = run_top,
+	},
+	{
 		.name = "attach",
 		.synopsis = "[OPTION...] GUEST",
 		.summary = "connect to the streams of a guest",
-		.text = "Ends when the guest stops, with its exit status. ^C detaches.",
+		.text = "Ends when the guest stops, with its exit status. ^C detaches; with -t, where ^C\n"
+			"is for the guest, ^P ^Q does. A guest that is a program reads lines and does not\n"
+			"show what is typed: -i is for it, and -t for the console of a Linux guest.",
 		.options = attach_options,
 		.least = 1,
 		.most = 1,

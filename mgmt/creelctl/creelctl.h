@@ -34,7 +34,7 @@ enum exit_status {
 struct settings {
 	const char *host, *format;
 	bool json; /* also with --format */
-	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach;
+	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach, tty;
 	bool only_stdout, only_stderr, reset, force, from_start, public, off;
 	const char *name, *kernel, *initrd, *cmdline;
 	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
@@ -172,6 +172,23 @@ void table_add(struct table *t, const char *format, ...) __attribute__((format(p
 /* Prints and frees. */
 void table_end(struct table *t);
 
+/* ---- progress.c ---- */
+
+struct progress {
+	const char *what;
+	uint64_t done, total, begun, next; /* the last two in ms */
+	bool bytes, silent, bar, drawn;
+};
+
+/* Of `total` bytes or other things; `what` must stay. */
+void progress_begin(
+	struct progress *p, const struct settings *s, const char *what, uint64_t total, bool bytes);
+void progress_step(struct progress *p, uint64_t done);
+/* The next step will draw a bar. */
+bool progress_due(const struct progress *p);
+/* Before something else is printed, and at the end. */
+void progress_hide(struct progress *p);
+
 /* ---- json.c: written to stdout, commas and escapes included ---- */
 
 void json_begin_object(const char *key);
@@ -223,6 +240,8 @@ int run_resume(struct settings *s, int argc, char **argv);
 int run_kill(struct settings *s, int argc, char **argv);
 int run_rm(struct settings *s, int argc, char **argv);
 int run_limit(struct settings *s, int argc, char **argv);
+extern const struct option top_options[];
+int run_top(struct settings *s, int argc, char **argv);
 int run_run(struct settings *s, int argc, char **argv);
 int run_fork(struct settings *s, int argc, char **argv);
 int run_attach(struct settings *s, int argc, char **argv);

@@ -1,5 +1,6 @@
 /* Commands that run guests and carry their streams: run, fork, attach, logs, wait. */
 #include "mgmt/creelctl/creelctl.h"
+#include "mgmt/creelctl/terminal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,18 +9,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#define TERMINAL_BUFFER (1 << 20) /* more than is printed between two looks of a progress bar */
+
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
 	(void)signal_number;
+	if (interrupted) {
+		terminal_leave();
+		_exit(EXIT_INTERRUPTED);
+	}
 	interrupted = 1;
 }
 
 /* The first ^C ends a call in an orderly way, the second one ends creelctl. */
 static void catch_interrupt(void)
 {
-	struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction a = {.sa_handler = on_interrupt};
 
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
@@ -42,6 +49,8 @@ struct output {
 	bool collect; /* JSON: in one document at the end */
 	struct bytes kept[3];
 	bool broken; /* our own stdout or stderr */
+	bool left;   /* by the keys for it */
+	struct detach_keys keys;
 };
 
 static void keep(struct bytes *b, const void *data, size_t size)
@@ -119,6 +128,27 @@ static int take_id(void *arg, uint64_t id)
 	return 0;
 }
 
+static long read_keys(void *arg, void *buf, size_t size)
+{
+	struct output *o = arg;
+	long n = detach_keys_read(&o->keys, STDIN_FILENO, buf, size);
+
+	o->left = n == -2;
+	return n;
+}
+
+/* Where stdin goes; from a terminal in raw mode if there is one and that is wanted. */
+static void attach_input(struct output *o, struct creel_streams *streams)
+{
+	const struct settings *s = o->s;
+
+	if (!s->interactive && !s->tty)
+		return;
+	streams->input_fd = STDIN_FILENO;
+	if (s->tty && !s->json && terminal_usable() && terminal_enter(TERMINAL_CONSOLE))
+		streams->input = read_keys;
+}
+
 static struct creel_streams streams_for(struct output *o)
 {
 	return (struct creel_streams){
@@ -179,7 +209,7 @@ static bool fill_options(struct settings *s, struct creel_options *o, char **arg
 		.weight = (uint32_t)s->weight,
 		.paused = s->paused,
 		.remove_when_stopped = s->remove,
-		.input_open = s->interactive,
+		.input_open = s->interactive || s->tty,
 		.args = (const char *const *)args,
 		.env = s->env,
 	};
@@ -201,6 +231,12 @@ static int interrupted_guest(struct output *o, bool remove)
 	return o->broken ? EXIT_REFUSED : EXIT_INTERRUPTED;
 }
 
+static int detached(const struct output *o)
+{
+	complain("detached; guest %" PRIu64 " goes on", o->id);
+	return EXIT_DONE;
+}
+
 static int run_attached(
 	struct settings *s, const char *source, bool fork, const struct creel_options *options)
 {
@@ -210,9 +246,11 @@ static int run_attached(
 	int code;
 
 	catch_interrupt();
-	if (s->interactive)
-		streams.input_fd = STDIN_FILENO;
+	attach_input(&o, &streams);
 	code = creel_run_attached(s->host_connection, source, fork, options, &streams, &status);
+	terminal_leave();
+	if (o.left)
+		return detached(&o);
 	if (code == CREEL_CANCELLED)
 		return interrupted_guest(&o, s->remove);
 	return code == CREEL_OK ? finish(&o, &status) : failed(s, code);
@@ -257,6 +295,8 @@ int run_run(struct settings *s, int argc, char **argv)
 
 struct forks {
 	const struct settings *s;
+	struct progress progress;
+	bool terminal; /* what is printed waits there for the bar to make room */
 	uint64_t failed;
 	char first_error[CREEL_TEXT_SIZE];
 };
@@ -276,13 +316,19 @@ static int take_fork(void *arg, const struct creel_result *r)
 	} else if (r->code == CREEL_OK) {
 		printf("%" PRIu64 "\n", r->id);
 	}
+	if (f->terminal && progress_due(&f->progress)) {
+		progress_hide(&f->progress);
+		fflush(stdout);
+	}
+	progress_step(&f->progress, r->index + 1);
 	return ferror(stdout);
 }
 
 int run_fork(struct settings *s, int argc, char **argv)
 {
+	static char buffer[TERMINAL_BUFFER];
 	uint64_t count = s->count ? s->count : 1, made;
-	struct forks f = {.s = s};
+	struct forks f = {.s = s, .terminal = isatty(STDOUT_FILENO)};
 	struct creel_options options;
 	int code;
 
@@ -299,8 +345,12 @@ int run_fork(struct settings *s, int argc, char **argv)
 		return run_attached(s, argv[0], true, &options);
 	if (s->json)
 		json_begin_array(NULL);
+	if (f.terminal)
+		setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
+	progress_begin(&f.progress, s, "forks", count > 1 ? count : 0, false);
 	code = creel_fork(
 		s->host_connection, argv[0], &options, (uint32_t)count, take_fork, &f, &made);
+	progress_hide(&f.progress);
 	if (s->json) {
 		json_end_array();
 		json_end();
@@ -338,11 +388,13 @@ int run_attach(struct settings *s, int argc, char **argv)
 		flags |= CREEL_ATTACH_NOW;
 	if (s->hold)
 		flags |= CREEL_ATTACH_HOLD;
-	if (s->interactive) {
+	attach_input(&o, &streams);
+	if (streams.input_fd >= 0)
 		flags |= CREEL_ATTACH_IN;
-		streams.input_fd = STDIN_FILENO;
-	}
 	code = creel_attach(s->host_connection, argv[0], flags, &streams, &status);
+	terminal_leave();
+	if (o.left)
+		return detached(&o);
 	if (code == CREEL_CANCELLED)
 		complain("detached; the guest goes on");
 	return code == CREEL_OK ? finish(&o, &status) : failed(s, code);

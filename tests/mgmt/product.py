@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""creelctl as people meet it: formats, drawings, terminals. Needs Debian's python3-pyte.
+"""creelctl's output in other forms: templates, drawings.
 
 usage: product.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name holds it)
 Prints "ok NAME" or "FAIL NAME" for each test.
@@ -7,7 +7,7 @@ Prints "ok NAME" or "FAIL NAME" for each test.
 import sys
 
 import creelctl as base
-from creelctl import CONNECTION, INTERRUPTED, REFUSED, USAGE, ctl, put, run_detached, wait_for
+from creelctl import USAGE, ctl, put, run_detached
 
 
 # ---- formats ----
