@@ -77,7 +77,7 @@ static void gather(void)
 	uint64_t seconds = clock_us() / 1000000, free, total;
 	const char *cpu = h->cpu;
 
-	host_info(h);
+	host_info(h, OWNER_ANY);
 	while (*cpu == ' ')
 		cpu++;
 	facts.load = load();
