@@ -104,6 +104,7 @@ struct output_state {
 	bool wanted, ended;
 	int slot; /* of a reader that holds, or -1 */
 	uint64_t position;
+	uint64_t until; /* no further; UINT64_MAX: it is followed */
 	uint32_t credit;
 };
 

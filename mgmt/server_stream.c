@@ -43,6 +43,7 @@ int stream_open(
 			.wanted = flags & wanted[i],
 			.slot = -1,
 			.position = from[i],
+			.until = t->follow ? UINT64_MAX : 0,
 			.credit = credit,
 		};
 		if (!o->wanted || !(flags & PROTO_ATTACH_HOLD))
@@ -112,11 +113,16 @@ static enum pumped pump_output(struct request *r, int i, int *err)
 
 	if (!room)
 		return PUMP_NO_ROOM;
+	if (o->position >= o->until) {
+		send_end(r, i);
+		return PUMP_SENT;
+	}
 	if (!o->credit)
 		return PUMP_NO_CREDIT;
 	uint8_t *at = conn_room(r->conn, head + room);
+	uint64_t size = MIN(o->credit, o->until - o->position);
 	int64_t n = guest_output(
-		r->guest, output_stream(i), &o->position, at + head, MIN(room, o->credit), &end);
+		r->guest, output_stream(i), &o->position, at + head, MIN(room, size), &end);
 
 	if (n < 0) {
 		*err = (int)n;
@@ -315,6 +321,8 @@ void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m)
 	}
 	if (err == OK)
 		err = stream_open(r, result.id, m->flags, m->credit, from);
+	for (int i = 0; i < 2 && !r->stream.follow; i++)
+		r->stream.output[i].until = info.stream_bytes[output_stream(i)];
 	if (err < 0) {
 		stream_error(c, number, err);
 		request_free(r);

@@ -606,6 +606,31 @@ TEST(wait_sees_the_end_of_a_guest_that_removes_itself)
 	world_end();
 }
 
+TEST(output_that_is_not_followed_ends_where_it_was_asked_for)
+{
+	struct proto_act act = {.ref = {.name = "base", .kind = PROTO_KIND_GUEST}};
+	struct proto_attach attach = {
+		.guest = act.ref, .flags = PROTO_ATTACH_OUT | PROTO_ATTACH_ERR, .credit = 2};
+	struct proto_credit credit = {.stream = PROTO_STREAM_OUT, .bytes = 100};
+	struct client c, other;
+
+	world_begin(NULL);
+	client_open(&c);
+	run_named(&c, "base", "echo first\npaused\necho second\nerr third\nwait\n");
+	client_send(&c, PROTO_ATTACH, 2, &attach);
+	settle();
+	client_open(&other);
+	client_do(&other, PROTO_RESUME, 3, &act);
+	client_send(&c, PROTO_CREDIT, 2, &credit);
+	settle();
+	gather_all(&c, 2);
+	CHECK(gathered_text(0, "first\n"));
+	CHECK(gathered_text(1, ""));
+	client_end(&c);
+	client_end(&other);
+	world_end();
+}
+
 TEST(removal_ends_what_waits_for_a_guest)
 {
 	struct proto_act act = {.ref = {.name = "base", .kind = PROTO_KIND_GUEST}};
