@@ -286,14 +286,13 @@ static const struct command snapshot_commands[] = {
 	},
 	{
 		.name = "fork",
-		.synopsis = "[OPTION...] SOURCE [ARG...]",
+		.synopsis = "[OPTION...] SOURCE [[--] ARG...]",
 		.summary = "make new guests of a guest or a snapshot",
 		.text = "Prints the number of each fork. Without ARGs they have their parent's\n"
-			"arguments.",
+			"arguments. ARGs that begin with \"-\" stand behind \"--\".",
 		.options = fork_options,
 		.least = 1,
 		.most = -1,
-		.arguments_follow = true,
 		.arguments = NAMES_SOURCE,
 		.run = run_fork,
 	},

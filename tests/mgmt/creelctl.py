@@ -266,6 +266,10 @@ def test_snapshot_fork_rollback_tree():
     assert [k["kind"] for k in kids] == ["snapshot", "guest", "guest"], t
     # attached, with arguments of its own
     assert ctl("fork", "--attach", "clean", "own").out == "clean\nown\n"
+    # options may follow the source, unless they are arguments, and -- says so
+    assert len(ctl("fork", "clean", "-n", "3", "--paused").out.split()) == 3
+    assert ctl("fork", "clean", "--attach", "--", "-n", "3").out == "clean\n-n\n3\n"
+    assert "no option -x" in ctl("fork", "clean", "-x", status=USAGE).err
     # what is gone still holds its children together
     ctl("rm", "clean")
     assert f"guest {s} (removed)" in ctl("tree").out
