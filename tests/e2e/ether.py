@@ -188,16 +188,16 @@ class Stream:
                 return segment
         return None
 
-    def begin(self):
+    def begin(self, timeout=ANSWER):
         """SYN, and the answer to it: the host is in SYN-RECEIVED."""
         self.station.segment(self.port, SYN, self.seq, source=self.source, window=self.window,
                              options=struct.pack(">BBH", 2, 4, MSS))
-        answer = self.expect(lambda s: s.flags & SYN)
+        answer = self.expect(lambda s: s.flags & SYN, timeout)
         assert answer.flags == SYN | ACK and answer.ack == (self.seq + 1) & 0xffffffff, answer
         self.seq, self.ack = answer.ack, (answer.seq + 1) & 0xffffffff
 
-    def open(self):
-        self.begin()
+    def open(self, timeout=ANSWER):
+        self.begin(timeout)
         self.send(ACK)
 
     def _take(self, segment):
