@@ -60,11 +60,11 @@ static int64_t transport_write(void *transport, const uint8_t *buf, size_t size)
 	return c->tcp ? (int64_t)tcp_write(c->tcp, buf, size) : ERR_CLOSED;
 }
 
-static size_t transport_room(void *transport)
+static size_t transport_room(void *transport, size_t want)
 {
 	struct client *c = transport;
 
-	return c->tcp ? tcp_writable(c->tcp) : 0;
+	return c->tcp ? tcp_writable(c->tcp, want) : 0;
 }
 
 static void transport_close(void *transport, bool abort)

@@ -241,11 +241,14 @@ int64_t channel_write(struct channel *c, const uint8_t *buf, size_t size)
 	if (c->state != CHANNEL_SEALED)
 		return ERR_CLOSED;
 	/* A message that was sealed has to go, and whole: only what there is room for is sealed. */
-	while (done < size && (room = c->ops->room(c->transport)) > CHANNEL_OVERHEAD) {
-		size_t n = MIN(size - done, room - CHANNEL_OVERHEAD);
+	while (done < size) {
+		size_t n = MIN(size - done, (size_t)CHANNEL_SEND_MAX);
 		int status;
 
-		n = MIN(n, (size_t)CHANNEL_SEND_MAX);
+		room = c->ops->room(c->transport, CHANNEL_OVERHEAD + n);
+		if (room <= CHANNEL_OVERHEAD)
+			break;
+		n = MIN(n, room - CHANNEL_OVERHEAD);
 		status = noise_seal(&c->session.send, message + CHANNEL_HEADER, buf + done, n);
 		if (status == OK)
 			status = send_whole(c, message, CHANNEL_OVERHEAD + n);

@@ -32,8 +32,8 @@ struct transport_ops {
 	int64_t (*read)(void *transport, uint8_t *buf, size_t size);
 	/* Bytes taken, 0 if there is no room now, ERR_CLOSED if the peer has gone. */
 	int64_t (*write)(void *transport, const uint8_t *buf, size_t size);
-	/* Bytes that write() would take now. Only sealed channels ask. */
-	size_t (*room)(void *transport);
+	/* Bytes that write() would take now. If fewer than `want`, it tells when there are more. */
+	size_t (*room)(void *transport, size_t want);
 	/* The last call for this transport. `abort`: what was written may be lost. */
 	void (*close)(void *transport, bool abort);
 };

@@ -124,9 +124,12 @@ static bool can_write(const struct tcp_conn *c)
 	return c->state == TCP_ESTABLISHED || c->state == TCP_CLOSE_WAIT;
 }
 
-size_t tcp_writable(const struct tcp_conn *c)
+size_t tcp_writable(struct tcp_conn *c, size_t want)
 {
-	return can_write(c) ? ring_room(&c->stack->tcp.pool, &c->tx) : 0;
+	size_t room = can_write(c) ? ring_room(&c->stack->tcp.pool, &c->tx) : 0;
+
+	c->want_write = room < want;
+	return room;
 }
 
 size_t tcp_write(struct tcp_conn *c, const void *buf, size_t len)

@@ -75,8 +75,11 @@ void tcp_consume(struct tcp_conn *c, size_t len);
 /* True once the peer has closed its side and everything was read. */
 bool tcp_at_end(const struct tcp_conn *c);
 
-/* Bytes that tcp_write() would take now. */
-size_t tcp_writable(const struct tcp_conn *c);
+/*
+ * Bytes that tcp_write() would take now. If fewer than `want`, sendable() is called once there is
+ * room.
+ */
+size_t tcp_writable(struct tcp_conn *c, size_t want);
 
 /*
  * Queues up to `len` bytes and returns how many it took. If fewer than `len`, sendable() is called

@@ -9,8 +9,9 @@
 struct pipe {
 	uint8_t bytes[PIPE_SIZE];
 	size_t head, tail;
-	size_t chunk; /* a read gives at most so many */
-	size_t room;  /* so many may lie in it */
+	size_t chunk;  /* a read gives at most so many */
+	size_t room;   /* so many may lie in it */
+	size_t wanted; /* what its writer last wished for */
 	bool closed;
 };
 
@@ -33,17 +34,18 @@ static int64_t end_read(void *transport, uint8_t *buf, size_t size)
 	return (int64_t)n;
 }
 
-static size_t end_room(void *transport)
+static size_t end_room(void *transport, size_t want)
 {
 	struct pipe *p = ((struct end *)transport)->out;
 
+	p->wanted = want;
 	return p->room - (p->tail - p->head);
 }
 
 static int64_t end_write(void *transport, const uint8_t *buf, size_t size)
 {
 	struct pipe *p = ((struct end *)transport)->out;
-	size_t n = MIN(size, end_room(transport));
+	size_t n = MIN(size, p->room - (p->tail - p->head));
 
 	if (p->closed)
 		return ERR_CLOSED;
@@ -188,6 +190,8 @@ TEST(no_room_is_no_error)
 	connect_both();
 	to_client.room = CHANNEL_OVERHEAD;
 	CHECK_EQ(channel_write(&host_channel, (const uint8_t *)"abc", 3), 0);
+	/* or nobody would say when to go on */
+	CHECK_EQ(to_client.wanted, CHANNEL_OVERHEAD + 3);
 	to_client.room = CHANNEL_OVERHEAD + 2;
 	CHECK_EQ(channel_write(&host_channel, (const uint8_t *)"abc", 3), 2);
 }

@@ -32,9 +32,10 @@ static int64_t client_write(void *transport, const uint8_t *buf, size_t size)
 	return (int64_t)size;
 }
 
-static size_t client_room(void *transport)
+static size_t client_room(void *transport, size_t want)
 {
 	(void)transport;
+	(void)want;
 	return WIRE_SIZE / 4;
 }
 

@@ -238,6 +238,32 @@ TEST(window_restarts_after_idle)
 	bench_end(b);
 }
 
+/* Who asked for more room than there is hears when it comes, also without having written. */
+TEST(room_that_was_wanted_is_told)
+{
+	struct bench *b = bench_new(NULL);
+	size_t room, n;
+
+	bench_open(b);
+	room = tcp_writable(b->conn, 1);
+	for (size_t left = room; left; left -= n) {
+		n = MIN(left, sizeof(data));
+		CHECK_EQ(tcp_write(b->conn, data, n), n);
+	}
+	net_poll(&b->stack, b->now);
+	b->ack += MSS;
+	bench_send(b, TCP_ACK, 0);
+	CHECK_EQ(b->sendable, 0);
+	CHECK(tcp_writable(b->conn, room) < room);
+	for (int i = 0; i < 1000 && !b->sendable; i++) {
+		b->ack = b->conn->snd_nxt;
+		bench_send(b, TCP_ACK, 0);
+		net_poll(&b->stack, b->now);
+	}
+	CHECK_EQ(b->sendable, 1);
+	bench_end(b);
+}
+
 /* The sequence number of a FIN lies within the window too. */
 TEST(fin_waits_for_the_window)
 {
