@@ -138,11 +138,16 @@ check-reproducible:
 # ---- the client: libcreel and creelctl, for Linux ------------------------------------------------
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
-CLIENT_SRC   := mgmt/client/calls.c mgmt/client/codes.c mgmt/client/connection.c mgmt/client/streams.c $(PROTO_SRC)
+CLIENT_SRC   := mgmt/client/calls.c mgmt/client/codes.c mgmt/client/config.c \
+	mgmt/client/connection.c mgmt/client/hosts.c mgmt/client/keys.c mgmt/client/seal.c \
+	mgmt/client/streams.c \
+	mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c $(PROTO_SRC)
 CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c \
-	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/format.c mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/json.c \
-	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c mgmt/creelctl/progress.c \
-	mgmt/creelctl/terminal.c mgmt/creelctl/top.c mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
+	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/format.c \
+	mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/host.c mgmt/creelctl/json.c \
+	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c \
+	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \
+	mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
 
@@ -151,6 +156,8 @@ CLIENT_CFLAGS := -std=gnu11 -O2 -g -I. -D_GNU_SOURCE $(WARN) -fPIC -fvisibility=
 
 creelctl: $(BUILD)/creelctl
 libcreel: $(BUILD)/libcreel.a $(BUILD)/libcreel.so
+
+$(BUILD)/client.d/mgmt/crypto/x25519.o: CLIENT_CFLAGS += -O3
 
 $(BUILD)/client.d/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -578,8 +585,16 @@ demo-clang:
 	@$(MAKE) -s guests creelctl
 	@tests/demo/demo.py $(BUILD)/clang/demo.iso --only qemu
 
-$(BUILD)/demo.iso: iso/build $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
-	iso/build $@ $(BUILD)/BOOTX64.EFI tests/demo/creel.conf
+$(BUILD)/demo.iso: iso/build $(BUILD)/BOOTX64.EFI $(BUILD)/demo.conf
+	iso/build $@ $(BUILD)/BOOTX64.EFI $(BUILD)/demo.conf
+
+# The keys of tests and demo, of which creelctl has the other half.
+build/keys/host-key: tests/emu/keys.py
+	@tests/emu/keys.py >/dev/null
+	@touch $@
+$(BUILD)/demo.conf: build/keys/host-key
+	@mkdir -p $(@D)
+	@tests/emu/keys.py >$@
 
 # ---- costs ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@
 #include <creel.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static int print(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
 	size_t size)
@@ -34,9 +33,9 @@ int main(int argc, char **argv)
 	struct creel *c = creel_new();
 	int status = 0;
 
-	if (argc < 3 || !c || !getenv("CREEL_HOST"))
+	if (argc < 3 || !c)
 		return 127;
-	if (creel_connect(c, getenv("CREEL_HOST"), 5000) != CREEL_OK) {
+	if (creel_open(c, NULL, 5000) != CREEL_OK) {
 		fprintf(stderr, "%s\n", creel_error_text(c));
 		return 126;
 	}

@@ -1,6 +1,8 @@
 /* A connection of libcreel: the socket, the hello, and frames over it. */
 #include "mgmt/client/internal.h"
 
+#include "lib/wipe.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -28,6 +30,7 @@ static void disconnect(struct creel *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;
+	wipe(&c->channel, sizeof(c->channel));
 	c->begin = c->end = 0;
 }
 
@@ -81,20 +84,6 @@ int client_lost(struct creel *c, int code, const char *format, ...)
 
 /* ---- frames ---- */
 
-static int send_all(struct creel *c, size_t size)
-{
-	for (size_t sent = 0; sent < size;) {
-		ssize_t n = send(c->fd, c->send + sent, size - sent, MSG_NOSIGNAL);
-
-		if (n < 0 && errno != EINTR)
-			return client_lost(c, CREEL_CONNECTION,
-				"the connection to the host broke: %s", strerror(errno));
-		if (n > 0)
-			sent += (size_t)n;
-	}
-	return CREEL_OK;
-}
-
 int client_send(struct creel *c, uint16_t type, uint64_t request, const void *message)
 {
 	size_t size;
@@ -105,7 +94,9 @@ int client_send(struct creel *c, uint16_t type, uint64_t request, const void *me
 	if (!size)
 		return client_fail(c, CREEL_TOOBIG,
 			"the request is larger than the %u bytes of a frame", PROTO_FRAME_MAX);
-	return send_all(c, size);
+	if (channel_write(&c->channel, c->send, size) != (int64_t)size)
+		return client_lost(c, CREEL_CONNECTION, "the keys of this connection are used up");
+	return client_seal_flush(c);
 }
 
 int client_request(struct creel *c, uint16_t type, const void *message, uint64_t *request)
@@ -123,24 +114,27 @@ bool client_has_frame(const struct creel *c)
 	       h.length <= c->end - c->begin;
 }
 
+/* Reads some; that may be a part of a message, and no byte more of the frames in it. */
 static int fill(struct creel *c)
 {
-	ssize_t n;
+	int64_t n;
 
 	if (c->begin) {
-		memmove(c->receive, c->receive + c->begin, c->end - c->begin);
+		memmove(c->receive, c->receive + c->begin, c->end - c->begin + c->channel.parked);
 		c->end -= c->begin;
 		c->begin = 0;
 	}
-	do
-		n = recv(c->fd, c->receive + c->end, sizeof(c->receive) - c->end, 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+	c->timed_out = false;
+	n = channel_read(&c->channel, c->receive + c->end, sizeof(c->receive) - c->end);
+	if (c->timed_out)
 		return client_lost(c, CREEL_TIMEOUT, "the host did not answer in time");
-	if (n < 0)
+	if (n == ERR_INVALID)
+		return client_lost(c, CREEL_PROTOCOL,
+			"a message on this connection was forged, or damaged on its way");
+	if (n < 0 && c->broken)
 		return client_lost(c, CREEL_CONNECTION, "the connection to the host broke: %s",
-			strerror(errno));
-	if (n == 0)
+			strerror(c->broken));
+	if (n < 0)
 		return client_lost(c, CREEL_CONNECTION, "the host closed the connection");
 	c->end += (size_t)n;
 	return CREEL_OK;
@@ -271,7 +265,7 @@ static void set_timeout(int fd, int timeout_ms)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
 }
 
-static int say_hello(struct creel *c, const char *address, int timeout_ms)
+static int say_hello(struct creel *c, const char *address)
 {
 	struct proto_hello hello = {
 		.magic = PROTO_MAGIC,
@@ -282,12 +276,11 @@ static int say_hello(struct creel *c, const char *address, int timeout_ms)
 	struct frame f;
 	int err = client_send(c, PROTO_HELLO, 0, &hello);
 
-	set_timeout(c->fd, timeout_ms);
 	if (err == CREEL_OK)
 		err = client_receive(c, 0, &f);
 	if (err == CREEL_CONNECTION)
 		return client_lost(c, err,
-			"%s took the connection and closed it: it is full, or no Creel host",
+			"%s took the connection and closed it: it is full",
 			address);
 	if (err == CREEL_OK && f.header.type != PROTO_WELCOME)
 		return client_unexpected(c, &f);
@@ -299,7 +292,8 @@ static int say_hello(struct creel *c, const char *address, int timeout_ms)
 	return CREEL_OK;
 }
 
-int creel_connect(struct creel *c, const char *address, int timeout_ms)
+/* A TCP connection. */
+static int reach(struct creel *c, const char *address, int timeout_ms)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct addrinfo *list, *a;
@@ -326,5 +320,31 @@ int creel_connect(struct creel *c, const char *address, int timeout_ms)
 		return client_fail(c, CREEL_CONNECTION, "can't connect to %s port %s: %s", host,
 			port, strerror(error));
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return say_hello(c, address, timeout_ms);
+	set_timeout(c->fd, timeout_ms);
+	return CREEL_OK;
+}
+
+int creel_connect(struct creel *c, const char *address, const uint8_t host_key[CREEL_KEY_SIZE],
+	const uint8_t private_key[CREEL_KEY_SIZE], int timeout_ms)
+{
+	int err = reach(c, address, timeout_ms);
+
+	if (err == CREEL_OK)
+		err = client_seal(c, address, host_key, private_key);
+	return err == CREEL_OK ? say_hello(c, address) : err;
+}
+
+int creel_open(struct creel *c, const char *host, int timeout_ms)
+{
+	struct creel_host found;
+	uint8_t private[CREEL_KEY_SIZE];
+	int err = creel_find_host(c, host, &found);
+
+	if (err == CREEL_OK)
+		err = creel_load_key(c, NULL, private);
+	if (err != CREEL_OK)
+		return err;
+	err = creel_connect(c, found.address, found.key, private, timeout_ms);
+	wipe(private, sizeof(private));
+	return err;
 }

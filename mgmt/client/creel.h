@@ -4,7 +4,7 @@
  *     struct creel *c = creel_new();
  *     uint64_t id;
  *
- *     if (creel_connect(c, "192.0.2.7", 5000) != CREEL_OK ||
+ *     if (creel_open(c, "lab1", 5000) != CREEL_OK ||
  *             creel_run(c, "hello", NULL, &id) != CREEL_OK)
  *             fprintf(stderr, "%s\n", creel_error_text(c));
  *     creel_free(c);
@@ -12,7 +12,7 @@
  * Every call that takes a connection sends a request and returns when its answer is complete:
  * CREEL_OK or another code of enum creel_code, for which creel_error_text() has a sentence. An
  * error from the host leaves the connection usable; CREEL_CONNECTION means that it is gone, and
- * creel_connect() may be called again.
+ * creel_open() may be called again.
  *
  * Threads: a connection is used by one thread at a time; different connections are independent.
  * Callbacks are made on the calling thread and must not use the connection that calls them. One
@@ -40,6 +40,10 @@ extern "C" {
 #define CREEL_DEFAULT_PORT 7117
 #define CREEL_NAME_SIZE    64
 #define CREEL_TEXT_SIZE    240
+#define CREEL_ADDRESS_SIZE 256
+#define CREEL_PATH_SIZE    4096
+#define CREEL_KEY_SIZE     32
+#define CREEL_KEY_TEXT_SIZE 65 /* a key in hexadecimal, and its end */
 #define CREEL_FORK_MOST    100000 /* guests of one creel_fork() */
 
 enum creel_code {
@@ -229,8 +233,23 @@ enum creel_attach_flags {
 CREEL_API struct creel *creel_new(void);
 CREEL_API void creel_free(struct creel *c);
 
-/* `address` is HOST, HOST:PORT or [IPv6]:PORT. A timeout of 0 waits as long as the system does. */
-CREEL_API int creel_connect(struct creel *c, const char *address, int timeout_ms);
+/*
+ * Connects to a host of the user's configuration, with the user's key (below). `host` is a name in
+ * it, or the address of one; NULL: what CREEL_HOST says, else the configuration's default. With
+ * CREEL_HOST_KEY set an address need not be known. A timeout of 0 waits as long as the system does.
+ *
+ * CREEL_DENIED: the host refuses us, or isn't the one that we know. CREEL_NOENT: no such host, or
+ * no key.
+ */
+CREEL_API int creel_open(struct creel *c, const char *host, int timeout_ms);
+
+/*
+ * The same without a configuration: `address` is HOST, HOST:PORT or [IPv6]:PORT, and must be that of
+ * the host whose public key is `host_key`.
+ */
+CREEL_API int creel_connect(struct creel *c, const char *address,
+	const uint8_t host_key[CREEL_KEY_SIZE], const uint8_t private_key[CREEL_KEY_SIZE],
+	int timeout_ms);
 
 /* The version of this library, as "0.1.0". */
 CREEL_API const char *creel_version(void);
@@ -245,6 +264,45 @@ CREEL_API uint32_t creel_retry_ms(const struct creel *c);
  * lives as long as the connection. */
 CREEL_API const char *creel_client(const struct creel *c);
 CREEL_API enum creel_role creel_role(const struct creel *c);
+
+/* ---- keys ---- */
+
+/* A key as 64 hexadecimal digits; and back, false if it is not that. */
+CREEL_API void creel_key_text(
+	char text[CREEL_KEY_TEXT_SIZE], const uint8_t key[CREEL_KEY_SIZE]);
+CREEL_API bool creel_key_parse(uint8_t key[CREEL_KEY_SIZE], const char *text);
+
+CREEL_API int creel_make_key(struct creel *c, uint8_t private_key[CREEL_KEY_SIZE]);
+CREEL_API void creel_public_key(
+	uint8_t public_key[CREEL_KEY_SIZE], const uint8_t private_key[CREEL_KEY_SIZE]);
+
+/*
+ * The file of the user's private key: CREEL_KEY, else "key" in $XDG_CONFIG_HOME/creel, else in
+ * ~/.config/creel. creel_keygen() makes it with a new key, and its folder; CREEL_EXIST: it never
+ * overwrites one. creel_load_key() refuses a file that others can read, CREEL_DENIED. `path` NULL:
+ * that file.
+ */
+CREEL_API int creel_key_path(struct creel *c, char path[CREEL_PATH_SIZE]);
+CREEL_API int creel_keygen(struct creel *c, const char *path, uint8_t public_key[CREEL_KEY_SIZE]);
+CREEL_API int creel_load_key(struct creel *c, const char *path, uint8_t private_key[CREEL_KEY_SIZE]);
+
+/* ---- the hosts that the user knows: "config" in the same folder ---- */
+
+struct creel_host {
+	char name[CREEL_NAME_SIZE]; /* "": none, it came from the environment */
+	char address[CREEL_ADDRESS_SIZE];
+	uint8_t key[CREEL_KEY_SIZE];
+	bool is_default;
+};
+
+/* As creel_open() finds it. */
+CREEL_API int creel_find_host(struct creel *c, const char *host, struct creel_host *out);
+CREEL_API int creel_hosts(
+	struct creel *c, int (*each)(void *arg, const struct creel_host *h), void *arg);
+CREEL_API int creel_add_host(struct creel *c, const char *name, const char *address,
+	const uint8_t key[CREEL_KEY_SIZE]);
+CREEL_API int creel_remove_host(struct creel *c, const char *name);
+CREEL_API int creel_default_host(struct creel *c, const char *name);
 
 /* ---- looking ---- */
 

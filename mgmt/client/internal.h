@@ -2,10 +2,14 @@
 #ifndef MGMT_CLIENT_INTERNAL_H
 #define MGMT_CLIENT_INTERNAL_H
 
+#include "mgmt/channel.h"
 #include "mgmt/client/creel.h"
 #include "mgmt/proto.h"
 
 #define RECEIVE_SIZE (4 * PROTO_FRAME_MAX)
+/* A frame in the channel's messages, and the proof of the handshake before it. */
+#define WIRE_SIZE                                                                                  \
+	(PROTO_FRAME_MAX + (PROTO_FRAME_MAX / CHANNEL_SEND_MAX + 2) * CHANNEL_OVERHEAD + 1)
 
 struct creel {
 	int fd; /* -1: not connected */
@@ -14,9 +18,14 @@ struct creel {
 	uint8_t role;
 	char client[PROTO_NAME_MAX];
 	char error[512];
-	size_t begin, end; /* bytes received and not looked at */
+	struct channel channel;
+	bool timed_out; /* the socket's last read; and its error, 0 if it was closed */
+	int broken;
+	size_t begin, end; /* bytes received and not looked at; behind them what the channel parks */
 	uint8_t receive[RECEIVE_SIZE];
 	uint8_t send[PROTO_FRAME_MAX];
+	size_t wire_size;
+	uint8_t wire[WIRE_SIZE];
 };
 
 struct frame {
@@ -40,6 +49,19 @@ bool client_has_frame(const struct creel *c);
 int client_cancel(struct creel *c, uint64_t request);
 /* An answer of another type than the protocol has. */
 int client_unexpected(struct creel *c, const struct frame *f);
+
+/* Random bytes of the system. */
+int client_random(struct creel *c, void *buf, size_t size);
+
+/* The handshake over the socket, within its time limit. The proof waits for client_seal_flush(). */
+int client_seal(struct creel *c, const char *address, const uint8_t host_key[CREEL_KEY_SIZE],
+	const uint8_t private[CREEL_KEY_SIZE]);
+/* Sends what the channel has written. */
+int client_seal_flush(struct creel *c);
+
+/* A file of the configuration; and its folder, made if it isn't there. */
+int client_path(struct creel *c, const char *name, char path[CREEL_PATH_SIZE]);
+int client_make_folder(struct creel *c);
 
 /* False: it can be neither a number nor a name, and the error is set. */
 bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, const char *what);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 const struct option global_options[] = {
-	VALUE('H', "host", TEXT, &settings.host, "HOST[:PORT]",
-		"the host to talk to (else $CREEL_HOST, else 127.0.0.1:7117)"),
+	VALUE('H', "host", TEXT, &settings.host, "HOST",
+		"the host to talk to, by its name or address"),
 	FLAG(0, "json", &settings.json, "print JSON"),
 	VALUE(0, "format", TEXT, &settings.format, "TEXT",
 		"print a line for each object, as in \"{id} {name}\""),

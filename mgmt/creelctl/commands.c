@@ -439,6 +439,7 @@ const struct command_group command_groups[] = {
 	{"Snapshots and forks", snapshot_commands},
 	{"Images", image_commands},
 	{"The host", host_commands},
+	{"Keys, and the hosts that you know", key_commands},
 	{"This program", own_commands},
 	{0},
 };

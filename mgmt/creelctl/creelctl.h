@@ -105,6 +105,7 @@ struct command_group {
 };
 
 extern const struct command_group command_groups[]; /* title NULL at the end */
+extern const struct command key_commands[];         /* host.c */
 
 /* ---- args.c ---- */
 

@@ -11,12 +11,8 @@ struct settings settings;
 
 int connect_host(struct settings *s)
 {
-	int code;
+	int code = creel_open(s->host_connection, s->host, CONNECT_MS);
 
-	s->host_connection = creel_new();
-	if (!s->host_connection)
-		abort();
-	code = creel_connect(s->host_connection, s->host, CONNECT_MS);
 	if (code == CREEL_OK)
 		return EXIT_DONE;
 	complain("%s", creel_error_text(s->host_connection));
@@ -53,9 +49,10 @@ static int run_command(struct settings *s, const struct command *c, int argc, ch
 			c->name, c->synopsis);
 		return EXIT_USAGE;
 	}
-	if (c->offline)
-		return c->run(s, count, argv);
-	code = connect_host(s);
+	s->host_connection = creel_new();
+	if (!s->host_connection)
+		abort();
+	code = c->offline ? EXIT_DONE : connect_host(s);
 	if (code == EXIT_DONE)
 		code = c->run(s, count, argv);
 	creel_free(s->host_connection);
@@ -69,9 +66,6 @@ int main(int argc, char **argv)
 	int count, words, status;
 
 	setlocale(LC_CTYPE, "");
-	s->host = getenv("CREEL_HOST");
-	if (!s->host || !s->host[0])
-		s->host = "127.0.0.1";
 	count = parse_options(NULL, argc - 1, argv + 1);
 	if (count < 0)
 		return EXIT_USAGE;

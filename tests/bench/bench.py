@@ -15,6 +15,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "emu"))
+from keys import KEYS  # noqa: E402
 from run import Machine  # noqa: E402
 from hidden import FIELDS, Hidden  # noqa: E402
 
@@ -72,7 +73,7 @@ class Host:
     def __enter__(self):
         self.machine.__enter__()
         self.machine.wait_for(r"address: \d", 120)
-        self.env = dict(os.environ, CREEL_HOST=f"127.0.0.1:{self.machine.port}")
+        self.env = KEYS.environment(self.machine.port)
         # The ticks that zeroing a frame takes. An idle host has just done it a few thousand times.
         for _ in range(100):
             zero = meter(self.settle(), "zero")

@@ -19,6 +19,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "emu"))
+from keys import KEYS  # noqa: E402
 from run import Died, Machine, Timeout  # noqa: E402
 
 CREELCTL = os.path.join(ROOT, "build", "creelctl")
@@ -68,7 +69,7 @@ class Client:
     """creelctl, shown as a person would type it."""
 
     def __init__(self, port):
-        self.environment = dict(os.environ, CREEL_HOST=f"127.0.0.1:{port}")
+        self.environment = KEYS.environment(port)
 
     def quiet(self, *args, stdin=None, status=0):
         r = subprocess.run([CREELCTL, *map(str, args)], env=self.environment, cwd=ROOT, stdin=stdin or

@@ -21,6 +21,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
 import ether  # noqa: E402
+from keys import KEYS  # noqa: E402
 from run import CONF, ROOT, Machine  # noqa: E402
 
 BUILD = os.path.join(ROOT, "build")
@@ -106,7 +107,7 @@ class Host:
         self.name = name
         self.cores = MACHINES[name]["cpus"]
         self.machine = Machine(**MACHINES[name]).start()
-        self.environment = dict(os.environ, CREEL_HOST=f"127.0.0.1:{self.machine.port}")
+        self.environment = KEYS.environment(self.machine.port)
         self.most_guests = 1010 if name in ("qemu1", "qemu2") else 110  # at once, in any scenario
         self._canary = None
         try:

@@ -8,6 +8,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
 import bootdisk  # noqa: E402
+from keys import KEYS  # noqa: E402
 from run import CONF, EFI, ROOT, Machine  # noqa: E402
 
 ISO = os.path.join(ROOT, "build", "creel.iso")
@@ -77,7 +78,7 @@ def test_small_memory_is_refused():
 
 def test_corrupt_conf_is_refused():
     assert refusal(conf=CONF + "prot = 7117\n").startswith(
-        '\\creel\\creel.conf, line 3: no key "prot"; there are console log')
+        '\\creel\\creel.conf, line 4: no key "prot"; there are console log')
     assert refusal(conf=bytes(range(256))).startswith("\\creel\\creel.conf, line 1: ")
 
 
@@ -149,9 +150,9 @@ def test_iso_as_cd_on_bochs():
     starts("bochs", mem=256, iso=ISO)
 
 
-def test_iso_does_not_open_the_plain_port():
+def test_iso_lets_nobody_in_by_itself():
     conf = subprocess.run([EDIT_CONF, "--show", ISO], check=True, capture_output=True, text=True)
-    assert "insecure-plain" in conf.stdout
+    assert "authorized = KEY ROLE NAME" in conf.stdout
     for line in conf.stdout.splitlines():
         assert line == "" or line.startswith("#"), line
 
@@ -160,7 +161,7 @@ def test_iso_as_it_is_answers_nobody():
     with Machine(iso=ISO) as m:
         m.wait_for(r"the management port stays closed", BOOT)
         m.wait_for(r"\] address: \d", BOOT)
-        done = subprocess.run([CREELCTL, "-H", f"127.0.0.1:{m.port}", "info"],
+        done = subprocess.run([CREELCTL, "info"], env=KEYS.environment(m.port),
                               capture_output=True, text=True, timeout=60)
         assert done.returncode == 126, (done.returncode, done.stdout, done.stderr)
 
@@ -180,11 +181,11 @@ def test_edited_iso():
 
 
 def test_opened_iso():
-    """insecure-plain = yes, and an agent put beside the loader, on the stick: it runs."""
+    """Keys in creel.conf, and an agent put beside the loader, on the stick: it runs."""
     with tempfile.TemporaryDirectory() as d:
         iso = os.path.join(d, "own.iso")
         subprocess.run(["cp", ISO, iso], check=True)
-        subprocess.run([EDIT_CONF, iso, "-"], check=True, text=True, input="insecure-plain = yes\n")
+        subprocess.run([EDIT_CONF, iso, "-"], check=True, text=True, input=KEYS.conf)
         offset = subprocess.run([EDIT_CONF, "--offset", iso], check=True, capture_output=True,
                                 text=True).stdout.strip()
         subprocess.run(["mcopy", "-i", f"{iso}@@{offset}",
@@ -192,8 +193,8 @@ def test_opened_iso():
                        check=True)
         with Machine(disk=iso) as m:
             m.wait_for(r"\] address: \d", BOOT)
-            said = subprocess.run([CREELCTL, "-H", f"127.0.0.1:{m.port}", "run", "hello", "there"],
-                                  capture_output=True, text=True, timeout=60)
+            said = subprocess.run([CREELCTL, "run", "hello", "there"], timeout=60, text=True,
+                                  env=KEYS.environment(m.port), capture_output=True)
             assert said.returncode == 0 and "argument 1: there" in said.stdout, said
 
 

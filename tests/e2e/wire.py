@@ -2,6 +2,9 @@
 import socket
 import struct
 
+from keys import KEYS
+from seal import Opening, Seal
+
 MAGIC = 0x0a0d6c6565726343
 FRAME_MAX = 16368
 HEADER = struct.Struct("<IHHQ")
@@ -49,11 +52,21 @@ def connect(host, timeout=60):
     return socket.create_connection(("127.0.0.1", host.machine.port), timeout)
 
 
-class Client:
-    """`socket` is an open connection, if it is not to be one of this system's."""
+def opening():
+    """The first message of a client whom the host knows."""
+    return Opening(bytes.fromhex(KEYS.client_private), bytes.fromhex(KEYS.host))
 
-    def __init__(self, host, greet=True, timeout=60, socket=None):
+
+class Client:
+    """`socket` is an open connection, if it is not to be one of this system's; `sent` the opening that
+    was sent on it."""
+
+    def __init__(self, host, greet=True, timeout=60, socket=None, sent=None):
         self.socket = socket or connect(host, timeout)
+        if not sent:
+            sent = opening()
+            self.socket.sendall(sent.data)
+        self.seal = Seal(self.socket, sent)
         self.buffer = b""
         if greet:
             self.send(hello())
@@ -66,11 +79,11 @@ class Client:
         self.socket.close()
 
     def send(self, data):
-        self.socket.sendall(data)
+        self.seal.send(data)
 
     def _bytes(self, size):
         while len(self.buffer) < size:
-            got = self.socket.recv(65536)
+            got = self.seal.receive()
             if not got:
                 return None
             self.buffer += got

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the appliance on an emulated machine; a module for the scenarios and a command for people.
 
-    with Machine("qemu", cpus=2, conf="insecure-plain = yes\\n") as m:
+    with Machine("qemu", cpus=2, conf="console = serial\\n") as m:
         m.wait_for(r"listening on .*", 60)
         talk_to("127.0.0.1", m.port)
 
@@ -28,11 +28,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bootdisk  # noqa: E402
+from keys import KEYS  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EFI = os.path.join(ROOT, "build", "BOOTX64.EFI")
 MANAGEMENT_PORT = 7117
-CONF = "console = serial\ninsecure-plain = yes\n"
+CONF = "console = serial\n" + KEYS.conf
 
 QEMU_FIRMWARE = "/usr/share/OVMF/OVMF_CODE.fd"
 BOCHS_FIRMWARE = "/usr/share/ovmf/OVMF.fd"
@@ -545,7 +546,9 @@ def main():
     status = 0
     with m:
         if m.nic != "none":
-            print(f"management port: 127.0.0.1:{m.port}", flush=True)
+            print(f"management port: 127.0.0.1:{m.port}; with this machine's own creel.conf:\n"
+                  f"export XDG_CONFIG_HOME={KEYS.folder} CREEL_HOST=127.0.0.1:{m.port} "
+                  f"CREEL_HOST_KEY={KEYS.host}", flush=True)
         try:
             if a.until:
                 m.wait_for(a.until, a.timeout, fail=a.fail)

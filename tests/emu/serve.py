@@ -6,23 +6,27 @@
     tests/emu/serve.py stop
 
 KVM runs it where /dev/kvm gives nested virtualisation, else QEMU emulates an AMD-V machine. One host
-for each source tree; its serial log is build/run/serial.log.
+for each source tree; its serial log is build/run/serial.log. Its key and its client's are made anew, and lie
+in build/run/keys, a configuration folder of creelctl, until it is stopped.
 """
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from run import CONF, MANAGEMENT_PORT, ROOT, Died, Machine, Timeout, free_port, kvm_works  # noqa: E402
+from keys import Keys  # noqa: E402
+from run import MANAGEMENT_PORT, ROOT, Died, Machine, Timeout, free_port, kvm_works  # noqa: E402
 
 # CREEL_RUN lets a test keep its host apart from a person's
 RUN = os.environ.get("CREEL_RUN", os.path.join(ROOT, "build", "run"))
 STATE = os.path.join(RUN, "state.json")
 LOG = os.path.join(RUN, "serial.log")
+KEYS = os.path.join(RUN, "keys")
 READY = r"\] address: \d+\.\d+\.\d+\.\d+"
 START_SECONDS = 200
 
@@ -61,8 +65,12 @@ def serve(a, port, ready):
     """In the background process: tell the pipe `ready` how the start went, then stay."""
     accel = "tcg" if a.tcg or not kvm_works() else "kvm"
     images = {os.path.basename(i): i for i in a.image}
-    machine = Machine("qemu", cpus=a.cpus, mem=a.mem, accel=accel, port=port, conf=CONF,
-                      images=images, echo=True)
+    shutil.rmtree(KEYS, ignore_errors=True)
+    keys = Keys(KEYS)
+    with open(os.path.join(KEYS, "creel", "config"), "w") as f:
+        f.write(f"host = here 127.0.0.1:{port} {keys.host}\n")
+    machine = Machine("qemu", cpus=a.cpus, mem=a.mem, accel=accel, port=port,
+                      conf="console = serial\n" + keys.conf, images=images, echo=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with machine as m:
@@ -112,11 +120,11 @@ def start(a):
 
 
 def show(known):
-    ctl = "build/creelctl" + ("" if known["port"] == MANAGEMENT_PORT
-                              else f" -H 127.0.0.1:{known['port']}")
+    ctl = "build/creelctl"
     how = {"kvm": "KVM", "tcg": "QEMU's emulation of AMD-V"}[known["accel"]]
     print(f"""a host runs on {how}, management on 127.0.0.1:{known['port']}; try:
 
+    export XDG_CONFIG_HOME={KEYS}    # creelctl's key, and the host's
     {ctl} info
     {ctl} run hello a b c
     {ctl} run -i wordcount < README.md
@@ -142,6 +150,7 @@ def stop():
     for _ in range(100):
         if not state():
             os.unlink(STATE)
+            shutil.rmtree(KEYS)
             print("the host has ended")
             return 0
         time.sleep(0.1)
