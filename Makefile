@@ -29,7 +29,9 @@ HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c 
 	hv/owner.c hv/registry.c hv/run.c hv/sched.c hv/thing.c \
 	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
 # what Linux guests have
-HV_SRC += hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/uart.c
+DEV_SRC := hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/console.c hv/dev/kvmclock.c \
+	hv/dev/lapic.c hv/dev/slots.c hv/dev/uart.c hv/dev/vconsole.c hv/dev/virtio.c hv/dev/vring.c
+HV_SRC += $(DEV_SRC)
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
 DRIVERS_SRC := drivers/driver.c drivers/io.c drivers/nic.c drivers/pci.c drivers/pci_msi.c \
@@ -416,8 +418,7 @@ guest_malloc_SRC    := guest-sdk/lib/malloc.c
 guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 
 # The hypervisor's core on a machine of paper: tests/fake_vm.h.
-CORE_SRC := hv/args.c hv/bundle.c hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/kvmclock.c \
-	hv/dev/lapic.c hv/dev/uart.c hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
+CORE_SRC := hv/args.c hv/bundle.c $(DEV_SRC) hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
 	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
 	hv/owner.c hv/thing.c tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c

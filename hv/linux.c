@@ -214,7 +214,10 @@ int linux_template(struct image *upload, struct image **out)
 
 	if (err)
 		return guest_fail(core, err, "%s", why[0] ? why : err_str(err));
-	const struct gmem_extent extents[] = {{.base = 0, .size = b.memory}};
+	const struct gmem_extent extents[] = {
+		{.base = 0, .size = b.memory},
+		{.base = VIRTIO_MEMORY, .size = VIRTIO_MEMORY_SIZE},
+	};
 
 	err = image_create(OBJECT_IMAGE, upload->object.owner, extents, ARRAY_SIZE(extents), &t);
 	if (err)

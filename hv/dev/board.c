@@ -3,7 +3,9 @@
 #include "hv/core.h"
 #include "hv/cpu.h"
 #include "hv/dev/acpi.h"
+#include "hv/dev/console.h"
 #include "hv/dev/kvmclock.h"
+#include "hv/dev/slots.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
 #include "hv/meter.h"
@@ -11,7 +13,6 @@
 #include "hv/sched.h"
 #include "lib/string.h"
 
-#define PANIC_TEXT     "Kernel panic - not syncing: "
 #define APIC_BASE      (0xfee00000ull | APIC_BASE_ENABLE | APIC_BASE_X2APIC | APIC_BASE_BSP)
 #define MISC_ENABLE    1ull /* Intel: fast strings, and nothing disabled */
 #define LAST_PORT(first, count) ((first) + (count) - 1)
@@ -45,6 +46,7 @@ int board_create(struct core *core, struct account *account, struct board **out)
 		return err;
 	*out = frame_ptr(&hv.pool, frame);
 	lapic_reset(&(*out)->lapic);
+	slots_create(*out);
 	return OK;
 }
 
@@ -145,8 +147,11 @@ static uint64_t host_deadline(const struct guest *g, uint64_t now)
 enum run_next board_enter(struct core *core, struct guest *g, uint64_t *until)
 {
 	struct board *b = g->machine.board;
+	enum run_next next = slots_enter(core, g);
 	uint64_t now = rdtsc();
 
+	if (next != RUN_AGAIN)
+		return next;
 	lapic_tick(&b->lapic, now + g->machine.vcpu.tsc_offset);
 	if (deliver(core, g))
 		b->halted = false;
@@ -159,6 +164,9 @@ enum run_next board_enter(struct core *core, struct guest *g, uint64_t *until)
 	spin_lock(&g->lock);
 	sched_wait(g, WAIT_INPUT, deadline);
 	spin_unlock(&g->lock);
+	/* What came since slots_enter() looked has woken nobody. */
+	if (slots_waiting(core, g))
+		sched_wake(g, WAIT_INPUT);
 	return RUN_LEAVE;
 }
 
@@ -175,75 +183,32 @@ static enum run_next handle_hlt(struct core *core, struct guest *g, const struct
 	return RUN_AGAIN;
 }
 
-/* ---- the console ------------------------------------------------------------------------------ */
+/* ---- the UART --------------------------------------------------------------------------------- */
 
-static void watch_line(struct board *b, char c)
-{
-	if (c != '\n') {
-		if (b->line_size < sizeof(b->line) - 1 && c != '\r')
-			b->line[b->line_size++] = c;
-		return;
-	}
-	b->line[b->line_size] = '\0';
-	b->line_size = 0;
-	for (const char *p = b->line; *p; p++) {
-		if (strncmp(p, PANIC_TEXT, sizeof(PANIC_TEXT) - 1) == 0)
-			fmt(b->panic, sizeof(b->panic), "%s", p + sizeof(PANIC_TEXT) - 1);
-	}
-}
-
-/* One byte to the guest's stdout; the write is made again when the stream has room. */
+/* The write is made again when the stream has room. */
 static enum run_next send(struct core *core, struct guest *g, const struct vm_exit *exit, uint8_t byte)
 {
-	struct stream **s = &g->stream[STREAM_OUT];
-	int64_t n = 0;
+	int64_t n = console_put(core, g, &byte, 1);
 
-	spin_lock(&g->lock);
-	if (!*s)
-		n = stream_create(&hv.pool, core->id, g->account, s);
-	if (!n)
-		n = stream_put(*s, core->id, &byte, 1);
-	if (!n)
-		sched_wait(g, WAIT_ROOM, UINT64_MAX);
-	bool read = n > 0 && guest_followed(g);
-
-	spin_unlock(&g->lock);
 	if (n < 0)
 		return exit_no_memory(core, g, (int)n);
 	if (!n)
 		return RUN_LEAVE;
-	if (read)
-		news_add(core, g, NEWS_OUTPUT);
-	watch_line(g->machine.board, (char)byte);
+	g->machine.board->hvc_spoke = false;
 	uart_write(&g->machine.board->uart, 0, byte);
 	return skip(core, g, exit);
 }
 
-/* The next byte of input, -1: none. Takes it if `take` is set. */
-static int receive(struct core *core, struct guest *g, bool take)
+static uint8_t uart_answer(struct core *core, struct guest *g, unsigned reg)
 {
-	bool wanted = false;
+	struct uart *u = &g->machine.board->uart;
 	uint8_t byte;
-	int result = -1;
 
-	spin_lock(&g->lock);
-	struct stream *s = g->stream[STREAM_IN];
-
-	if (s && s->written != s->reader[0]) {
-		uint64_t at = s->reader[0];
-
-		if (stream_get(s, &at, &byte, 1) == 1)
-			result = byte;
-		if (take) {
-			stream_reader_done(s, 0, at);
-			wanted = g->input_wanted;
-			g->input_wanted = false;
-		}
-	}
-	spin_unlock(&g->lock);
-	if (wanted)
-		news_add(core, g, NEWS_INPUT);
-	return result;
+	if (slots_take_input(g->machine.board))
+		return uart_read(u, reg, -1);
+	if (!uart_takes(u, reg))
+		return uart_read(u, reg, console_peek(g));
+	return uart_read(u, reg, console_take(core, g, &byte, 1) ? byte : -1);
 }
 
 /* ---- ports ------------------------------------------------------------------------------------ */
@@ -251,21 +216,19 @@ static int receive(struct core *core, struct guest *g, bool take)
 /* A register of another size than the access: the UART's are bytes, everywhere else floats. */
 static uint32_t read_port(struct core *core, struct guest *g, const struct vm_exit *exit)
 {
-	struct board *b = g->machine.board;
 	uint16_t port = exit->io.port;
 
 	switch (port) {
 	case UART_PORT ... LAST_PORT(UART_PORT, UART_PORTS):
 		if (exit->io.size != 1)
 			return UINT32_MAX;
-		return uart_read(&b->uart, port - UART_PORT,
-			receive(core, g, uart_takes(&b->uart, port - UART_PORT)));
+		return uart_answer(core, g, port - UART_PORT);
 	case BUS_PORT ... LAST_PORT(BUS_PORT, BUS_PORTS):
-		return bus_read(&b->bus, port - BUS_PORT, exit->io.size);
+		return slots_config_read(g, port - BUS_PORT, exit->io.size);
 	case ACPI_STATUS_PORT:
 		return 0;
 	default:
-		return UINT32_MAX;
+		return slots_read(g, port, exit->io.size);
 	}
 }
 
@@ -284,8 +247,7 @@ static enum run_next write_port(struct core *core, struct guest *g, const struct
 		uart_write(&b->uart, port - UART_PORT, (uint8_t)value);
 		break;
 	case BUS_PORT ... LAST_PORT(BUS_PORT, BUS_PORTS):
-		bus_write(&b->bus, port - BUS_PORT, exit->io.size, value);
-		break;
+		return slots_config_write(core, g, exit, value);
 	case ACPI_SLEEP_PORT:
 		if (value == ACPI_SLEEP_OFF)
 			return end(core, g, exit, STOP_POWER_OFF);
@@ -295,7 +257,7 @@ static enum run_next write_port(struct core *core, struct guest *g, const struct
 			return end(core, g, exit, STOP_REBOOT);
 		break;
 	default:
-		break;
+		return slots_write(core, g, exit, value);
 	}
 	return skip(core, g, exit);
 }

@@ -9,6 +9,7 @@
 #include "hv/dev/lapic.h"
 #include "hv/dev/bus.h"
 #include "hv/dev/uart.h"
+#include "hv/dev/vconsole.h"
 #include "hv/exit.h"
 
 #define BOARD_LINE_MAX 128
@@ -17,8 +18,11 @@ struct board {
 	struct lapic lapic;
 	struct uart uart;
 	struct bus bus;
+	struct virtio virtio[VIRTIO_SLOTS]; /* by slot; 0 is the host bridge */
+	struct vconsole console;
 	uint64_t clock_msr, wall_msr; /* of kvmclock, as last written */
 	bool halted;                  /* behind a HLT, until the next interrupt */
+	bool hvc_spoke;               /* of the two consoles, hvc0 has written last */
 	uint8_t line_size;
 	char line[BOARD_LINE_MAX];    /* what the console's last line is so far */
 	char panic[BOARD_LINE_MAX];   /* what the kernel said when it panicked; "": it did not */

@@ -13,25 +13,28 @@ static const uint8_t host_bridge[HEADER_SIZE] = {
 	0x36, 0x1b, 0x08, 0x00, [0x0b] = 0x06,
 };
 
-static const uint8_t *selected(const struct bus *b)
+bool bus_target(const struct bus *b, unsigned offset, unsigned *slot, unsigned *reg)
 {
-	if (!(b->address & ADDRESS_ENABLED) || (b->address & ADDRESS_EXTENDED))
-		return NULL;
-	return (b->address >> 8 & 0xffff) == 0 ? host_bridge : NULL;
+	uint32_t bus = b->address >> 16 & 0xff, function = b->address >> 8 & 7;
+
+	if (offset < DATA || !(b->address & ADDRESS_ENABLED) || (b->address & ADDRESS_EXTENDED))
+		return false;
+	*slot = b->address >> 11 & 31;
+	*reg = (b->address & 0xfc) + (offset & 3);
+	return !bus && !function;
 }
 
 uint32_t bus_read(const struct bus *b, unsigned offset, unsigned size)
 {
-	const uint8_t *config = selected(b);
-	unsigned reg = (b->address & 0xfc) + (offset & 3);
+	unsigned slot, reg;
 	uint32_t value = 0;
 
 	if (offset == 0 && size == 4)
 		return b->address;
-	if (offset < DATA || !config)
+	if (!bus_target(b, offset, &slot, &reg) || slot)
 		return UINT32_MAX;
 	for (unsigned i = 0; i < size && reg + i < HEADER_SIZE; i++)
-		value |= (uint32_t)config[reg + i] << 8 * i;
+		value |= (uint32_t)host_bridge[reg + i] << 8 * i;
 	return value;
 }
 

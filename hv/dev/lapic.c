@@ -39,6 +39,10 @@ enum {
 #define ICR_SELF         (1u << 18)
 #define ICR_ALL          (2u << 18)
 #define BROADCAST        UINT32_MAX
+#define MESSAGE_BASE     0xfee00000ull
+#define MESSAGE_LOGICAL  4u /* of the address */
+#define MESSAGE_BROADCAST 0xffu
+#define MESSAGE_MODE     (6u << 8) /* of the data: neither fixed (0) nor lowest priority (1) */
 #define VECTOR_LOWEST    16 /* below are illegal */
 #define CLASS(v)         ((v) & 0xf0u)
 
@@ -71,6 +75,17 @@ void lapic_raise(struct lapic *l, uint8_t vector)
 {
 	if (vector >= VECTOR_LOWEST)
 		l->irr[vector / 32] |= 1u << vector % 32;
+}
+
+void lapic_message(struct lapic *l, uint64_t address, uint32_t data)
+{
+	uint32_t to = (uint32_t)address >> 12 & 0xff;
+	bool logical = address & MESSAGE_LOGICAL;
+
+	if (address >> 20 != MESSAGE_BASE >> 20 || (data & MESSAGE_MODE))
+		return;
+	if (to == MESSAGE_BROADCAST || (logical ? to & LOGICAL_ID : to == 0))
+		lapic_raise(l, (uint8_t)data);
 }
 
 int lapic_next(const struct lapic *l)

@@ -39,6 +39,10 @@ void lapic_tick(struct lapic *l, uint64_t tsc);
 /* An interrupt message for us; vectors below 16 are lost, as they are illegal. */
 void lapic_raise(struct lapic *l, uint8_t vector);
 
+/* A write of `data` to `address` by a device. What is no fixed interrupt for us is lost.
+ * SDM Vol 3, "Message Signalled Interrupts". */
+void lapic_message(struct lapic *l, uint64_t address, uint32_t data);
+
 /* The vector that wants to be delivered now, -1: none that priorities let through. */
 int lapic_next(const struct lapic *l);
 

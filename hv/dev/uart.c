@@ -20,6 +20,11 @@ enum {
 #define STATUS_RECEIVED    1
 #define MODEM_CONNECTED    0xb0 /* carrier, data set ready, clear to send */
 
+bool uart_open(const struct uart *u)
+{
+	return u->interrupts & INTERRUPT_RECEIVED;
+}
+
 bool uart_takes(const struct uart *u, unsigned reg)
 {
 	return reg == REG_DATA && !(u->line & LINE_DIVISOR);

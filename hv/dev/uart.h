@@ -16,6 +16,9 @@ struct uart {
 	bool sent; /* the interrupt "transmitter empty" has not been read yet */
 };
 
+/* Somebody in the guest listens to it. */
+bool uart_open(const struct uart *u);
+
 /* A read of register `reg` takes a byte of input. */
 bool uart_takes(const struct uart *u, unsigned reg);
 /* A write of register `reg` is a byte of output. */

@@ -11,20 +11,22 @@ from hosts import Attached, on, unchanged  # noqa: E402
 ALL = ("linux-qemu",)
 BOTH = ("linux-qemu", "linux-bochs")
 IMAGE = "linux"
+VIRTIO = "linux-virtio"  # its console is hvc0
 BOOT = 150  # seconds
 
 
-def put(host):
+def put(host, image=IMAGE):
     """The image, once for each host."""
-    if any(i["name"] == IMAGE for i in host.json("images")):
+    if any(i["name"] == image for i in host.json("images")):
         return
     folder = host.machine.dir
-    initrd, bundle = os.path.join(folder, "initrd"), os.path.join(folder, "linux.bundle")
+    initrd, bundle = os.path.join(folder, "initrd"), os.path.join(folder, image + ".bundle")
+    virtio = image == VIRTIO
     with open(initrd, "wb") as f:
-        f.write(guest.initrd())
-    host.command("image", "build", "--kernel", guest.kernel(), "--initrd", initrd,
-                 "--cmdline", "console=ttyS0 panic=-1 quiet", "-m", "128M", bundle)
-    host.command("put", bundle, IMAGE)
+        f.write(guest.initrd(files=guest.drivers() if virtio else ()))
+    host.command("image", "build", "--kernel", guest.kernel(), "--initrd", initrd, "--cmdline",
+                 f"console={'hvc0' if virtio else 'ttyS0'} panic=-1 quiet", "-m", "128M", bundle)
+    host.command("put", bundle, image)
 
 
 def until(client, word, timeout=BOOT):
@@ -39,10 +41,10 @@ def newest(host):
     return max(g["id"] for g in host.json("ps") if g["name"] != "canary")
 
 
-def booted(host, *options):
+def booted(host, *options, image=IMAGE):
     """A guest at its shell, and its number."""
-    put(host)
-    client = Attached(host, "run", "-i", *options, IMAGE)
+    put(host, image)
+    client = Attached(host, "run", "-i", *options, image)
     until(client, "shell")
     return client, newest(host)
 
@@ -147,3 +149,18 @@ def run_takes_a_kernel_as_it_comes(host):
     assert host.wait_state(number, "stopped", timeout=BOOT)["stop"] == "kernel panic"
     assert "Unable to mount root fs" in host.get(number)["reason"]
     host.remove(number)
+
+
+@on(*BOTH)
+def virtio_console_carries_the_shell(host):
+    client, number = booted(host, image=VIRTIO)
+    assert client.ask("cat /sys/class/virtio-ports/vport0p1/name") == ["org.creel.agent"]
+    assert client.ask("seq 20000 | tail -n 1; seq 20000")[0] == "20000"
+    forks = host.command("fork", "-i", "-n", "3", number).text.split()
+    for i, fork in enumerate(forks):
+        shell = shell_of(host, fork)
+        assert shell.ask(f"echo $((7 * {i}))") == [str(7 * i)]
+        shell.drop()
+    client.say("poweroff -f")
+    assert client.process.wait(60) == 0
+    host.remove(number, *forks)

@@ -2,6 +2,7 @@
 
     kernel()      path of the kernel that linux-image-cloud-amd64 has now
     initrd(init)  an initramfs with busybox and `init` as /init
+    drivers()     the kernel's modules for virtio devices, as files for initrd()
 """
 import glob
 import gzip
@@ -11,13 +12,24 @@ import subprocess
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CACHE = os.path.join(ROOT, "build", "debian")
 
+# In the order in which they have to be loaded.
+DRIVERS = ("virtio/virtio_ring", "virtio/virtio", "virtio/virtio_pci_legacy_dev",
+           "virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "char/virtio_console")
+
 SHELL = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox --install -s /bin
 export PATH=/bin
-exec </dev/ttyS0 >/dev/ttyS0 2>&1
+for driver in /drivers/*; do
+	[ -f $driver ] && insmod $driver
+done
+for option in $(cat /proc/cmdline); do
+	case $option in console=*) tty=${option#console=};; esac
+done
+while [ ! -c /dev/$tty ]; do sleep 0.1; done
+exec </dev/$tty >/dev/$tty 2>&1
 stty raw -echo
 echo shell
 while read -r line; do
@@ -59,6 +71,15 @@ def kernel():
     return found[0]
 
 
+def drivers(names=DRIVERS):
+    folder, = glob.glob(os.path.join(os.path.dirname(kernel()), "..", "lib", "modules", "*", "kernel"))
+    files = []
+    for i, name in enumerate(names):
+        with open(os.path.join(folder, "drivers", name + ".ko"), "rb") as f:
+            files.append((f"drivers/{i:02}-{os.path.basename(name)}.ko", f.read()))
+    return files
+
+
 def _entry(name, mode, data=b""):
     """Linux kernel documentation, "initramfs buffer format": newc."""
     _entry.inode += 1
@@ -74,7 +95,7 @@ def initrd(init=SHELL, files=()):
     """The archive's bytes. `files`: more of them, as (name, bytes)."""
     with open(os.path.join(_unpack("busybox-static"), "bin", "busybox"), "rb") as f:
         busybox = f.read()
-    parts = [_entry(name, 0o40755) for name in ("bin", "dev", "proc", "sys", "tmp")]
+    parts = [_entry(name, 0o40755) for name in ("bin", "dev", "drivers", "proc", "sys", "tmp")]
     parts += [_entry("bin/busybox", 0o100755, busybox), _entry("init", 0o100755, init.encode())]
     parts += [_entry(name, 0o100644, data) for name, data in files]
     return gzip.compress(b"".join(parts) + _entry("TRAILER!!!", 0), 1, mtime=0)

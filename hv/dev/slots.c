@@ -1,0 +1,186 @@
+#include "hv/dev/slots.h"
+
+#include "hv/core.h"
+#include "hv/dev/console.h"
+#include "hv/guest_port.h"
+#include "hv/hypervisor.h"
+
+enum slot { SLOT_BRIDGE, SLOT_CONSOLE };
+
+void slots_create(struct board *b)
+{
+	virtio_create(&b->virtio[SLOT_CONSOLE], &vconsole_model, SLOT_CONSOLE, 0);
+	vconsole_reset(&b->console);
+}
+
+static struct virtio_env env_of(const struct core *core, struct guest *g)
+{
+	return (struct virtio_env){
+		.mem = &g->machine.mem, .core = core->id, .lapic = &g->machine.board->lapic};
+}
+
+/* ---- the console ------------------------------------------------------------------------------ */
+
+struct on_core {
+	struct core *core;
+	struct guest *g;
+};
+
+static size_t take(void *ctx, enum vconsole_port port, uint8_t *buf, size_t size)
+{
+	const struct on_core *on = ctx;
+
+	return port == VCONSOLE_HVC ? console_take(on->core, on->g, buf, size)
+				    : port_take(on->core, on->g, buf, size);
+}
+
+static int64_t put(void *ctx, enum vconsole_port port, const uint8_t *data, size_t size)
+{
+	const struct on_core *on = ctx;
+
+	if (port == VCONSOLE_AGENT)
+		return port_put(on->core, on->g, data, size);
+	on->g->machine.board->hvc_spoke = true;
+	return console_put(on->core, on->g, data, size);
+}
+
+bool slots_take_input(const struct board *b)
+{
+	return b->console.open[VCONSOLE_HVC] && (b->hvc_spoke || !uart_open(&b->uart));
+}
+
+static bool port_has_input(struct core *core, struct guest *g, enum vconsole_port port)
+{
+	const struct board *b = g->machine.board;
+
+	if (!vconsole_receives(&b->console, &b->virtio[SLOT_CONSOLE], &g->machine.mem, port))
+		return false;
+	if (port == VCONSOLE_HVC)
+		return slots_take_input(b) && console_waiting(g);
+	return port_waiting(core, g);
+}
+
+static int fill_console(struct core *core, struct guest *g, const struct virtio_env *env)
+{
+	struct board *b = g->machine.board;
+	struct on_core on = {.core = core, .g = g};
+	const struct vconsole_owner owner = {.take = take, .put = put, .ctx = &on};
+	int err = OK;
+
+	for (unsigned port = 0; port < VCONSOLE_PORTS && !err; port++) {
+		if (port_has_input(core, g, (enum vconsole_port)port))
+			err = vconsole_fill(&b->console, &b->virtio[SLOT_CONSOLE], env,
+				(enum vconsole_port)port, &owner);
+	}
+	return err;
+}
+
+bool slots_waiting(struct core *core, struct guest *g)
+{
+	return port_has_input(core, g, VCONSOLE_HVC) || port_has_input(core, g, VCONSOLE_AGENT);
+}
+
+enum run_next slots_enter(struct core *core, struct guest *g)
+{
+	struct board *b = g->machine.board;
+	const struct virtio_env env = env_of(core, g);
+	int err = OK;
+
+	for (unsigned slot = 1; slot < VIRTIO_SLOTS; slot++) {
+		if (UNLIKELY(b->virtio[slot].pending))
+			virtio_retry(&b->virtio[slot], &env);
+	}
+	if (virtio_ready(&b->virtio[SLOT_CONSOLE]))
+		err = fill_console(core, g, &env);
+	return err ? exit_no_memory(core, g, err) : RUN_AGAIN;
+}
+
+/* ---- accesses --------------------------------------------------------------------------------- */
+
+static int notify(struct core *core, struct guest *g, const struct virtio_env *env, unsigned slot,
+	unsigned queue)
+{
+	struct board *b = g->machine.board;
+	struct on_core on = {.core = core, .g = g};
+	const struct vconsole_owner owner = {.take = take, .put = put, .ctx = &on};
+
+	return vconsole_notify(&b->console, &b->virtio[slot], env, queue, &owner);
+}
+
+/* Do what a write to a device's registers asks for, then skip the instruction, or have it made again. */
+static enum run_next finish(struct core *core, struct guest *g, const struct vm_exit *exit,
+	const struct virtio_env *env, unsigned slot, struct virtio_event event)
+{
+	int err = OK;
+
+	if (event.kind == VIRTIO_RESET && slot == SLOT_CONSOLE)
+		vconsole_reset(&g->machine.board->console);
+	if (event.kind == VIRTIO_NOTIFY)
+		err = notify(core, g, env, slot, event.queue);
+	if (err == VCONSOLE_WAIT)
+		return RUN_LEAVE;
+	if (err)
+		return exit_no_memory(core, g, err);
+	hv.vm->skip(core, &g->machine.vcpu, exit);
+	return RUN_AGAIN;
+}
+
+static struct virtio *device_at(struct board *b, unsigned slot)
+{
+	return slot < VIRTIO_SLOTS && b->virtio[slot].model ? &b->virtio[slot] : NULL;
+}
+
+uint32_t slots_config_read(struct guest *g, unsigned offset, unsigned size)
+{
+	struct board *b = g->machine.board;
+	unsigned slot, reg;
+	bool there = bus_target(&b->bus, offset, &slot, &reg);
+	struct virtio *v = there ? device_at(b, slot) : NULL;
+
+	return v ? virtio_config_read(v, reg, size) : bus_read(&b->bus, offset, size);
+}
+
+enum run_next slots_config_write(struct core *core, struct guest *g, const struct vm_exit *exit,
+	uint32_t value)
+{
+	struct board *b = g->machine.board;
+	const struct virtio_env env = env_of(core, g);
+	unsigned slot = 0, reg, offset = exit->io.port - BUS_PORT;
+	struct virtio *v = bus_target(&b->bus, offset, &slot, &reg) ? device_at(b, slot) : NULL;
+	struct virtio_event event = {0};
+
+	if (v)
+		event = virtio_config_write(v, &env, reg, exit->io.size, value);
+	else
+		bus_write(&b->bus, offset, exit->io.size, value);
+	return finish(core, g, exit, &env, slot, event);
+}
+
+static struct virtio *device_of_port(struct board *b, uint16_t port, unsigned *slot, unsigned *offset)
+{
+	for (*slot = 1; *slot < VIRTIO_SLOTS; ++*slot) {
+		if (virtio_owns_port(&b->virtio[*slot], port, offset))
+			return &b->virtio[*slot];
+	}
+	return NULL;
+}
+
+uint32_t slots_read(struct guest *g, uint16_t port, unsigned size)
+{
+	unsigned slot, offset;
+	struct virtio *v = device_of_port(g->machine.board, port, &slot, &offset);
+
+	return v ? virtio_read(v, offset, size) : UINT32_MAX;
+}
+
+enum run_next slots_write(struct core *core, struct guest *g, const struct vm_exit *exit, uint32_t value)
+{
+	const struct virtio_env env = env_of(core, g);
+	unsigned slot, offset;
+	struct virtio *v = device_of_port(g->machine.board, exit->io.port, &slot, &offset);
+	struct virtio_event event = {0};
+
+	if (v)
+		event = virtio_write(v, &env, offset, exit->io.size, value);
+	return finish(core, g, exit, &env, slot, event);
+}
