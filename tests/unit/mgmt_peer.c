@@ -34,10 +34,11 @@ static int64_t peer_write(void *transport, const uint8_t *buf, size_t size)
 	return (int64_t)size;
 }
 
-static size_t peer_room(void *transport)
+static size_t peer_room(void *transport, size_t want)
 {
 	struct client *c = transport;
 
+	(void)want;
 	return WIRE_SIZE - c->to_size;
 }
 
