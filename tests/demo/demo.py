@@ -33,7 +33,7 @@ SHOWN_LINES = 6
 WIDTH = 100
 
 MACHINES = {
-    "qemu": ("AMD-V", dict(cpus=1, mem=1024), "QEMU emulates a machine with AMD-V: 1 core, 1 GiB, virtio-net"),
+    "qemu": ("AMD-V", dict(cpus=2, mem=1024), "QEMU emulates a machine with AMD-V: 2 cores, 1 GiB, virtio-net"),
     "bochs": ("VT-x", dict(cpus=1, mem=512), "Bochs emulates a machine with VT-x: 1 core, 512 MiB, an Intel gigabit NIC"),
 }
 

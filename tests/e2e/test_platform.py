@@ -77,7 +77,7 @@ def test_tsc_is_measured_on_bochs():
 
 
 def test_nmi_is_reported_and_survived():
-    with Machine(cpus=2, nic="none") as m:
+    with Machine(cpus=2, threads="multi", nic="none") as m:
         m.wait_for(CORES, BOOT, fail=WRONG)
         for _ in range(2):
             time.sleep(0.5)
@@ -86,7 +86,7 @@ def test_nmi_is_reported_and_survived():
 
 
 def test_machine_check_panics_with_banks_and_backtrace():
-    with Machine(cpus=2, nic="none") as m:
+    with Machine(cpus=2, threads="multi", nic="none") as m:
         m.wait_for(CORES, BOOT, fail=WRONG)
         time.sleep(0.5)
         # uncorrected, valid, address valid; broadcast to all
