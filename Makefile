@@ -140,7 +140,7 @@ check-reproducible:
 # ---- the client: libcreel and creelctl, for Linux ------------------------------------------------
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
-CLIENT_SRC   := mgmt/client/calls.c mgmt/client/codes.c mgmt/client/config.c \
+CLIENT_SRC   := mgmt/client/async.c mgmt/client/calls.c mgmt/client/codes.c mgmt/client/config.c \
 	mgmt/client/connection.c mgmt/client/hosts.c mgmt/client/keys.c mgmt/client/seal.c \
 	mgmt/client/streams.c \
 	mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c $(PROTO_SRC)
@@ -515,9 +515,9 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 # ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
 
-mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl
+mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl $(BUILD)/mgmt/async-client
 	@$(MAKE) -s creelctl libcreel man
-	@bad=0; for t in creelctl product terminal install; do tests/mgmt/$$t.py $^ || bad=1; done; exit $$bad
+	@bad=0; for t in creelctl product terminal install; do tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; done; exit $$bad
 
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))
@@ -527,6 +527,8 @@ $(BUILD)/mgmt/%.o: %.c
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_CFLAGS) -D_GNU_SOURCE -fsanitize=$(UNIT_SAN) -fno-sanitize-recover=all -c $< -o $@
 $(BUILD)/fake-host: $(FAKE_HOST_OBJ)
+	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
+$(BUILD)/mgmt/async-client: $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/async_client.c $(CLIENT_SRC))
 	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@
 $(BUILD)/mgmt/creelctl: $(MGMT_CTL_OBJ)
 	$(UNIT_CC) -fsanitize=$(UNIT_SAN) $^ -o $@

@@ -208,39 +208,76 @@ int client_options(struct creel *c, struct proto_create *m, const struct creel_o
 	return valid_name(c, m->name, o->name) ? CREEL_OK : CREEL_INVALID;
 }
 
-/* ---- one answer ---- */
+/* ---- calls with items and an end, or only that ---- */
 
-static int one_answer(
-	struct creel *c, uint16_t type, const void *message, uint16_t answer, struct frame *f)
+struct each {
+	struct call call; /* the first, as client_call() needs it */
+	uint16_t type;    /* of the items */
+	uint16_t last;    /* of the end; 0: any, which `end` checks */
+	int (*each)(struct each *e, const union proto_message *m); /* an item */
+	int (*end)(struct creel *c, struct each *e, const struct frame *f); /* may be NULL */
+	void *arg;
+	union {
+		int (*image)(void *arg, const struct creel_image *i);
+		int (*guest)(void *arg, const struct creel_guest *g);
+		int (*snapshot)(void *arg, const struct creel_snapshot *s);
+		int (*meter)(void *arg, const struct creel_meter *m);
+		int (*result)(void *arg, const struct creel_result *r);
+	};
+	union { /* where the caller wants something */
+		uint64_t *id;
+		struct creel_info *info;
+		struct creel_item *item;
+	};
+	uint64_t *made;
+};
+
+static int take(struct creel *c, struct call *k, const struct frame *f)
 {
-	uint64_t request;
-	int err = client_request(c, type, message, &request);
+	struct each *e = (struct each *)k;
 
-	if (err == CREEL_OK)
-		err = client_receive(c, request, f);
-	if (err == CREEL_OK && f->header.type != answer)
-		err = client_unexpected(c, f);
-	return err;
+	if (e->type && f->header.type == e->type)
+		return e->each(e, &f->message) ? CALL_ENOUGH : CREEL_OK;
+	if (e->last && f->header.type != e->last)
+		return client_unexpected(c, f);
+	return e->end ? e->end(c, e, f) : CREEL_OK;
+}
+
+static int call(struct creel *c, uint16_t type, const void *message, struct each *e)
+{
+	e->call.take = take;
+	return client_call(c, type, message, &e->call, sizeof(*e));
+}
+
+/* One whose answer says nothing but that it was done. */
+static int just_do(struct creel *c, uint16_t type, const void *message)
+{
+	struct each e = {.last = PROTO_DONE};
+
+	return call(c, type, message, &e);
+}
+
+static int end_info(struct creel *c, struct each *e, const struct frame *f)
+{
+	(void)c;
+	info_out(e->info, &f->message.info);
+	return CREEL_OK;
 }
 
 int creel_get_info(struct creel *c, struct creel_info *info)
 {
-	struct frame f;
-	int err = one_answer(c, PROTO_GET_INFO, NULL, PROTO_INFO, &f);
+	struct each e = {.last = PROTO_INFO, .end = end_info, .info = info};
 
-	if (err == CREEL_OK)
-		info_out(info, &f.message.info);
-	return err;
+	return call(c, PROTO_GET_INFO, NULL, &e);
 }
 
 static int act(struct creel *c, uint16_t type, enum creel_kind kind, const char *what)
 {
 	struct proto_act m = {.key = new_key()};
-	struct frame f;
 
 	if (!client_ref(c, &m.ref, kind, what))
 		return CREEL_INVALID;
-	return one_answer(c, type, &m, PROTO_DONE, &f);
+	return just_do(c, type, &m);
 }
 
 int creel_remove_image(struct creel *c, const char *image)
@@ -271,22 +308,20 @@ int creel_remove(struct creel *c, const char *what)
 int creel_rollback(struct creel *c, const char *guest, const char *snapshot)
 {
 	struct proto_rollback m = {.key = new_key()};
-	struct frame f;
 
 	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) ||
 		!client_ref(c, &m.snapshot, CREEL_SNAPSHOT, snapshot))
 		return CREEL_INVALID;
-	return one_answer(c, PROTO_ROLLBACK, &m, PROTO_DONE, &f);
+	return just_do(c, PROTO_ROLLBACK, &m);
 }
 
 int creel_publish(struct creel *c, const char *what, bool public)
 {
 	struct proto_publish m = {.key = new_key(), .public = public};
-	struct frame f;
 
 	if (!client_ref(c, &m.ref, CREEL_ANY, what))
 		return CREEL_INVALID;
-	return one_answer(c, PROTO_PUBLISH, &m, PROTO_DONE, &f);
+	return just_do(c, PROTO_PUBLISH, &m);
 }
 
 int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages, uint64_t max_guests,
@@ -298,81 +333,43 @@ int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages, uint
 		.max_guests = max_guests,
 		.weight = weight,
 	};
-	struct frame f;
 
 	if (!client_ref(c, &m.guest, CREEL_GUEST, guest))
 		return CREEL_INVALID;
-	return one_answer(c, PROTO_SET_LIMIT, &m, PROTO_DONE, &f);
+	return just_do(c, PROTO_SET_LIMIT, &m);
+}
+
+static int end_item(struct creel *c, struct each *e, const struct frame *f)
+{
+	switch (f->header.type) {
+	case PROTO_GUEST:
+		e->item->kind = CREEL_GUEST;
+		guest_out(&e->item->guest, &f->message.guest);
+		return CREEL_OK;
+	case PROTO_SNAPSHOT:
+		e->item->kind = CREEL_SNAPSHOT;
+		snapshot_out(&e->item->snapshot, &f->message.snapshot);
+		return CREEL_OK;
+	case PROTO_IMAGE:
+		e->item->kind = CREEL_IMAGE;
+		client_image(&e->item->image, &f->message.image);
+		return CREEL_OK;
+	default:
+		return client_unexpected(c, f);
+	}
 }
 
 int creel_get(struct creel *c, enum creel_kind kind, const char *what, struct creel_item *item)
 {
+	struct each e = {.end = end_item, .item = item};
 	struct proto_get m;
-	struct frame f;
-	uint64_t request;
-	int err;
 
 	if (!client_ref(c, &m.ref, kind, what))
 		return CREEL_INVALID;
-	err = client_request(c, PROTO_GET, &m, &request);
-	if (err == CREEL_OK)
-		err = client_receive(c, request, &f);
-	if (err != CREEL_OK)
-		return err;
-	switch (f.header.type) {
-	case PROTO_GUEST:
-		item->kind = CREEL_GUEST;
-		guest_out(&item->guest, &f.message.guest);
-		return CREEL_OK;
-	case PROTO_SNAPSHOT:
-		item->kind = CREEL_SNAPSHOT;
-		snapshot_out(&item->snapshot, &f.message.snapshot);
-		return CREEL_OK;
-	case PROTO_IMAGE:
-		item->kind = CREEL_IMAGE;
-		client_image(&item->image, &f.message.image);
-		return CREEL_OK;
-	default:
-		return client_unexpected(c, &f);
-	}
+	return call(c, PROTO_GET, &m, &e);
 }
 
-/* ---- answers in many frames ---- */
-
-struct each {
-	uint16_t type; /* of the items */
-	int (*call)(struct each *e, const union proto_message *m);
-	void *arg;
-	union {
-		int (*image)(void *arg, const struct creel_image *i);
-		int (*guest)(void *arg, const struct creel_guest *g);
-		int (*snapshot)(void *arg, const struct creel_snapshot *s);
-		int (*meter)(void *arg, const struct creel_meter *m);
-		int (*result)(void *arg, const struct creel_result *r);
-	};
-	uint64_t last; /* id of a result */
-};
-
-/* Items until DONE, which is left in `f`. */
-static int many_answers(
-	struct creel *c, uint16_t type, const void *message, struct each *e, struct frame *f)
-{
-	uint64_t request;
-	int err = client_request(c, type, message, &request);
-
-	while (err == CREEL_OK) {
-		err = client_receive(c, request, f);
-		if (err != CREEL_OK)
-			break;
-		if (f->header.type == PROTO_DONE)
-			return CREEL_OK;
-		if (f->header.type != e->type)
-			return client_unexpected(c, f);
-		if (e->call(e, &f->message))
-			return client_cancel(c, request);
-	}
-	return err;
-}
+/* ---- lists ---- */
 
 static int each_image(struct each *e, const union proto_message *m)
 {
@@ -384,11 +381,10 @@ static int each_image(struct each *e, const union proto_message *m)
 
 int creel_images(struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg)
 {
-	struct each e = {.type = PROTO_IMAGE, .call = each_image, .image = each, .arg = arg};
+	struct each e = {.type = PROTO_IMAGE, .last = PROTO_DONE, .each = each_image, .image = each, .arg = arg};
 	const struct proto_list m = {0};
-	struct frame f;
 
-	return many_answers(c, PROTO_LIST_IMAGES, &m, &e, &f);
+	return call(c, PROTO_LIST_IMAGES, &m, &e);
 }
 
 static int each_guest(struct each *e, const union proto_message *m)
@@ -402,11 +398,10 @@ static int each_guest(struct each *e, const union proto_message *m)
 int creel_guests(struct creel *c, bool all, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_guest *g), void *arg)
 {
-	struct each e = {.type = PROTO_GUEST, .call = each_guest, .guest = each, .arg = arg};
+	struct each e = {.type = PROTO_GUEST, .last = PROTO_DONE, .each = each_guest, .guest = each, .arg = arg};
 	const struct proto_list m = {.all = all, .lineage = lineage};
-	struct frame f;
 
-	return many_answers(c, PROTO_LIST_GUESTS, &m, &e, &f);
+	return call(c, PROTO_LIST_GUESTS, &m, &e);
 }
 
 static int each_snapshot(struct each *e, const union proto_message *m)
@@ -421,11 +416,15 @@ int creel_snapshots(struct creel *c, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_snapshot *s), void *arg)
 {
 	struct each e = {
-		.type = PROTO_SNAPSHOT, .call = each_snapshot, .snapshot = each, .arg = arg};
+		.type = PROTO_SNAPSHOT,
+		.last = PROTO_DONE,
+		.each = each_snapshot,
+		.snapshot = each,
+		.arg = arg,
+	};
 	const struct proto_list m = {.lineage = lineage};
-	struct frame f;
 
-	return many_answers(c, PROTO_LIST_SNAPSHOTS, &m, &e, &f);
+	return call(c, PROTO_LIST_SNAPSHOTS, &m, &e);
 }
 
 static int each_meter(struct each *e, const union proto_message *m)
@@ -445,11 +444,10 @@ static int each_meter(struct each *e, const union proto_message *m)
 int creel_meters(
 	struct creel *c, bool reset, int (*each)(void *arg, const struct creel_meter *m), void *arg)
 {
-	struct each e = {.type = PROTO_METER, .call = each_meter, .meter = each, .arg = arg};
+	struct each e = {.type = PROTO_METER, .last = PROTO_DONE, .each = each_meter, .meter = each, .arg = arg};
 	const struct proto_get_meters m = {.reset = reset};
-	struct frame f;
 
-	return many_answers(c, PROTO_GET_METERS, &m, &e, &f);
+	return call(c, PROTO_GET_METERS, &m, &e);
 }
 
 static int each_result(struct each *e, const union proto_message *m)
@@ -460,35 +458,51 @@ static int each_result(struct each *e, const union proto_message *m)
 		.code = (enum creel_code)m->result.code,
 	};
 
-	e->last = r.id;
+	if (e->id)
+		*e->id = r.id;
 	copy_text(r.text, sizeof(r.text), m->result.text);
 	return e->result ? e->result(e->arg, &r) : 0;
 }
 
 int creel_run(struct creel *c, const char *image, const struct creel_options *options, uint64_t *id)
 {
-	struct each e = {.type = PROTO_RESULT, .call = each_result};
+	struct each e = {
+		.type = PROTO_RESULT, .last = PROTO_DONE, .each = each_result, .id = id};
 	uint8_t args[PROTO_ARGS_MAX];
 	struct proto_create m;
-	struct frame f;
 	int err = client_options(c, &m, options, args);
 
-	if (err == CREEL_OK && !client_ref(c, &m.source, CREEL_IMAGE, image))
-		err = CREEL_INVALID;
-	if (err == CREEL_OK)
-		err = many_answers(c, PROTO_RUN, &m, &e, &f);
-	*id = e.last;
-	return err;
+	*id = 0;
+	if (err != CREEL_OK)
+		return err;
+	if (!client_ref(c, &m.source, CREEL_IMAGE, image))
+		return CREEL_INVALID;
+	return call(c, PROTO_RUN, &m, &e);
+}
+
+static int end_fork(struct creel *c, struct each *e, const struct frame *f)
+{
+	(void)c;
+	if (e->made)
+		*e->made = f->message.done.count;
+	return CREEL_OK;
 }
 
 int creel_fork(struct creel *c, const char *source, const struct creel_options *options,
 	uint32_t count, int (*each)(void *arg, const struct creel_result *r), void *arg,
 	uint64_t *made)
 {
-	struct each e = {.type = PROTO_RESULT, .call = each_result, .result = each, .arg = arg};
+	struct each e = {
+		.type = PROTO_RESULT,
+		.last = PROTO_DONE,
+		.each = each_result,
+		.end = end_fork,
+		.result = each,
+		.arg = arg,
+		.made = made,
+	};
 	uint8_t args[PROTO_ARGS_MAX];
 	struct proto_create m;
-	struct frame f;
 	int err = client_options(c, &m, options, args);
 
 	if (made)
@@ -501,25 +515,20 @@ int creel_fork(struct creel *c, const char *source, const struct creel_options *
 	m.count = count;
 	if (!client_ref(c, &m.source, CREEL_ANY, source))
 		return CREEL_INVALID;
-	err = many_answers(c, PROTO_FORK, &m, &e, &f);
-	if (err == CREEL_OK && made)
-		*made = f.message.done.count;
-	return err;
+	return call(c, PROTO_FORK, &m, &e);
 }
 
 int creel_take_snapshot(
 	struct creel *c, const char *guest, const char *name, bool public, uint64_t *id)
 {
-	struct each e = {.type = PROTO_RESULT, .call = each_result};
+	struct each e = {
+		.type = PROTO_RESULT, .last = PROTO_DONE, .each = each_result, .id = id};
 	struct proto_take_snapshot m = {.key = new_key(), .public = public};
-	struct frame f;
-	int err;
 
+	*id = 0;
 	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) || !valid_name(c, m.name, name))
 		return CREEL_INVALID;
-	err = many_answers(c, PROTO_TAKE_SNAPSHOT, &m, &e, &f);
-	*id = e.last;
-	return err;
+	return call(c, PROTO_TAKE_SNAPSHOT, &m, &e);
 }
 
 /* ---- upload ---- */
@@ -535,8 +544,12 @@ static int upload_credit(struct creel *c, struct upload *u)
 	int err = CREEL_OK;
 
 	while (err == CREEL_OK && (!u->credit || client_has_frame(c))) {
-		err = client_receive(c, u->request, &f);
-		if (err == CREEL_OK && f.header.type == PROTO_UPLOAD)
+		err = client_next_frame(c, &f);
+		if (err == CREEL_OK && f.header.request && f.header.request != u->request)
+			client_dispatch(c, &f);
+		else if (err == CREEL_OK && f.header.type == PROTO_ERROR)
+			err = client_error(c, &f);
+		else if (err == CREEL_OK && f.header.type == PROTO_UPLOAD)
 			u->credit += f.message.upload.credit;
 		else if (err == CREEL_OK && f.header.type == PROTO_CREDIT)
 			u->credit += f.message.credit.bytes;

@@ -21,7 +21,7 @@ struct creel *creel_new(void)
 	struct creel *c = calloc(1, sizeof(*c));
 
 	if (c)
-		c->fd = -1;
+		c->fd = c->poll_fd = -1;
 	return c;
 }
 
@@ -32,12 +32,28 @@ static void disconnect(struct creel *c)
 	c->fd = -1;
 	wipe(&c->channel, sizeof(c->channel));
 	c->begin = c->end = 0;
+	c->wire_size = 0;
+	c->watched = 0;
+}
+
+/* With all calls on it. */
+static void end_connection(struct creel *c)
+{
+	disconnect(c);
+	client_fail(c, CREEL_CANCELLED, "the connection was closed here");
+	client_end_calls(c, CREEL_CANCELLED);
 }
 
 void creel_free(struct creel *c)
 {
-	if (c)
-		disconnect(c);
+	if (!c)
+		return;
+	end_connection(c);
+	if (c->poll_fd >= 0)
+		close(c->poll_fd);
+	if (c->wire)
+		wipe(c->wire, c->wire_room);
+	free(c->wire);
 	free(c);
 }
 
@@ -68,6 +84,7 @@ int client_fail(struct creel *c, int code, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(c->error, sizeof(c->error), format, ap);
 	va_end(ap);
+	c->async_done = NULL;
 	return code;
 }
 
@@ -78,6 +95,7 @@ int client_lost(struct creel *c, int code, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(c->error, sizeof(c->error), format, ap);
 	va_end(ap);
+	c->async_done = NULL;
 	disconnect(c);
 	return code;
 }
@@ -101,6 +119,11 @@ int client_send(struct creel *c, uint16_t type, uint64_t request, const void *me
 
 int client_request(struct creel *c, uint16_t type, const void *message, uint64_t *request)
 {
+	if (c->async_done)
+		return client_fail(c, CREEL_UNSUPPORTED,
+			"this call is one that can only be waited for");
+	if (c->inside)
+		return client_fail(c, CREEL_INVALID, "a callback can start calls, but not wait");
 	c->retry_ms = 0;
 	*request = ++c->next_request;
 	return client_send(c, type, *request, message);
@@ -114,9 +137,10 @@ bool client_has_frame(const struct creel *c)
 	       h.length <= c->end - c->begin;
 }
 
-/* Reads some; that may be a part of a message, and no byte more of the frames in it. */
-static int fill(struct creel *c)
+/* That may be a part of a message, and no byte more of the frames in it. */
+int client_fill(struct creel *c, bool wait)
 {
+	unsigned no_wait = c->no_wait;
 	int64_t n;
 
 	if (c->begin) {
@@ -124,9 +148,20 @@ static int fill(struct creel *c)
 		c->end -= c->begin;
 		c->begin = 0;
 	}
+	/* Calls that were started may have left something. */
+	if (wait && c->wire_size) {
+		c->no_wait = 0;
+		int err = client_seal_flush(c);
+
+		c->no_wait = no_wait;
+		if (err != CREEL_OK)
+			return err;
+	}
 	c->timed_out = false;
+	c->no_wait = !wait;
 	n = channel_read(&c->channel, c->receive + c->end, sizeof(c->receive) - c->end);
-	if (c->timed_out)
+	c->no_wait = no_wait;
+	if (c->timed_out && wait)
 		return client_lost(c, CREEL_TIMEOUT, "the host did not answer in time");
 	if (n == ERR_INVALID)
 		return client_lost(c, CREEL_PROTOCOL,
@@ -140,8 +175,7 @@ static int fill(struct creel *c)
 	return CREEL_OK;
 }
 
-/* The next frame of any request. */
-static int next_frame(struct creel *c, struct frame *f)
+int client_next_frame(struct creel *c, struct frame *f)
 {
 	int err;
 
@@ -154,7 +188,7 @@ static int next_frame(struct creel *c, struct frame *f)
 				"what answers there is no Creel host, or one of another version");
 		if (err == OK && f->header.length <= c->end - c->begin)
 			break;
-		err = fill(c);
+		err = client_fill(c, true);
 		if (err != CREEL_OK)
 			return err;
 	}
@@ -172,13 +206,21 @@ int client_receive(struct creel *c, uint64_t request, struct frame *f)
 	int err;
 
 	do {
-		err = next_frame(c, f);
+		err = client_next_frame(c, f);
 		if (err != CREEL_OK)
 			return err;
 		/* Request 0 stands for the connection as a whole. */
-	} while (f->header.request != request && f->header.request != 0);
-	if (f->header.type != PROTO_ERROR)
-		return CREEL_OK;
+		if (f->header.request == request || f->header.request == 0)
+			break;
+		client_dispatch(c, f);
+	} while (c->fd >= 0);
+	if (c->fd < 0)
+		return CREEL_CONNECTION;
+	return f->header.type == PROTO_ERROR ? client_error(c, f) : CREEL_OK;
+}
+
+int client_error(struct creel *c, const struct frame *f)
+{
 	const struct proto_error *e = &f->message.error;
 
 	c->retry_ms = e->retry_ms;
@@ -300,7 +342,7 @@ static int reach(struct creel *c, const char *address, int timeout_ms)
 	char host[256], port[8];
 	int error = 0, one = 1;
 
-	disconnect(c);
+	end_connection(c);
 	if (!split_address(address, host, sizeof(host), port, sizeof(port)))
 		return client_fail(c, CREEL_INVALID,
 			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117",

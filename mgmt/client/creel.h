@@ -214,7 +214,7 @@ struct creel_streams {
 	/* It is there, with this id; may be NULL. */
 	int (*started)(void *arg, uint64_t id);
 	void *arg;
-	/* If set (by a signal handler, say) the call ends within a moment; may be NULL. */
+	/* If set (by a signal handler, say) a call that waits ends soon; may be NULL. */
 	const volatile sig_atomic_t *cancel;
 };
 
@@ -303,6 +303,39 @@ CREEL_API int creel_add_host(struct creel *c, const char *name, const char *addr
 	const uint8_t key[CREEL_KEY_SIZE]);
 CREEL_API int creel_remove_host(struct creel *c, const char *name);
 CREEL_API int creel_default_host(struct creel *c, const char *name);
+
+/* ---- without waiting ---- */
+
+/*
+ * The next call on `c` is only started: it returns CREEL_OK at once, and what it would have returned
+ * comes as `code` to done(), from creel_process(). Up to 64 calls may be under way, and go on side by
+ * side. What a call was given to write its results to, and what its callbacks use, must stay until
+ * then; other arguments needn't. If it can't be started it returns another code than CREEL_OK, and
+ * done() is not called.
+ *
+ * done() may ask for creel_error_text() and creel_retry_ms(); it and all other callbacks may start
+ * calls, but not wait for one. creel_put() can only be waited for, and so can connecting. A call that
+ * waits lets those that were started go on.
+ */
+CREEL_API void creel_async(struct creel *c, void (*done)(void *arg, int code), void *arg);
+
+/*
+ * For poll(): it becomes readable (POLLIN) when creel_process() has something to do. It stays the same
+ * until creel_free(), through all connections; to be asked for before calls are started.
+ */
+CREEL_API int creel_fd(struct creel *c);
+
+/*
+ * Goes on with all calls that were started, and never waits. Other than CREEL_OK: the connection is
+ * lost, and every call has ended with that code.
+ */
+CREEL_API int creel_process(struct creel *c);
+
+/* How many are under way. */
+CREEL_API unsigned creel_pending(const struct creel *c);
+
+/* Ends those early that were started with `arg`; each comes to its done(), with CREEL_CANCELLED. */
+CREEL_API void creel_cancel(struct creel *c, const void *arg);
 
 /* ---- looking ---- */
 

@@ -7,9 +7,28 @@
 #include "mgmt/proto.h"
 
 #define RECEIVE_SIZE (4 * PROTO_FRAME_MAX)
-/* A frame in the channel's messages, and the proof of the handshake before it. */
-#define WIRE_SIZE                                                                                  \
-	(PROTO_FRAME_MAX + (PROTO_FRAME_MAX / CHANNEL_SEND_MAX + 2) * CHANNEL_OVERHEAD + 1)
+#define CALLS_MAX    64 /* requests that a host takes at once */
+
+/* Of a call's functions: its caller wants no more, and the host is to be told. */
+#define CALL_ENOUGH (-1)
+
+struct frame;
+
+/* A call under way. It stands at the beginning of what it needs besides. */
+struct call {
+	uint64_t request;
+	/* A frame that is no ERROR. CREEL_OK, CALL_ENOUGH, or the code that the call ends with. */
+	int (*take)(struct creel *c, struct call *k, const struct frame *f);
+	/* In the place of waiting for a frame with nothing else to do; may be NULL. */
+	int (*wait)(struct creel *c, struct call *k);
+	/* Of one that nobody waits for: sends what it can without waiting; and its end. NULL: nothing */
+	int (*send)(struct creel *c, struct call *k);
+	void (*end)(struct creel *c, struct call *k);
+	struct call *next;
+	void (*done)(void *arg, int code);
+	void *arg;
+	bool cancelled;
+};
 
 struct creel {
 	int fd; /* -1: not connected */
@@ -24,8 +43,16 @@ struct creel {
 	size_t begin, end; /* bytes received and not looked at; behind them what the channel parks */
 	uint8_t receive[RECEIVE_SIZE];
 	uint8_t send[PROTO_FRAME_MAX];
-	size_t wire_size;
-	uint8_t wire[WIRE_SIZE];
+	size_t wire_size, wire_room; /* sealed and not sent */
+	uint8_t *wire;
+	unsigned no_wait; /* above 0: what can't be sent at once stays in `wire` */
+	bool inside;      /* a callback */
+	struct call *calls; /* that were started and are not over */
+	unsigned call_count;
+	void (*async_done)(void *arg, int code); /* for the next call, NULL: it waits */
+	void *async_arg;
+	int poll_fd;      /* an epoll, -1: none yet */
+	uint32_t watched; /* what of our socket, 0: it is not in there */
 };
 
 struct frame {
@@ -38,11 +65,29 @@ int client_fail(struct creel *c, int code, const char *format, ...) PRINTF(3, 4)
 /* The same, and closes the connection. */
 int client_lost(struct creel *c, int code, const char *format, ...) PRINTF(3, 4);
 
-/* Begins a request; its number is in *request. */
+/*
+ * A whole call, by its request and `k`, which begins `size` bytes that the call needs. Waits until it
+ * is over; or after creel_async() starts it with a copy of them.
+ */
+int client_call(struct creel *c, uint16_t type, const void *message, struct call *k, size_t size);
+/* Gives a frame to the call among those started that it belongs to, if any. */
+void client_dispatch(struct creel *c, const struct frame *f);
+/* All that were started are over. */
+void client_end_calls(struct creel *c, int code);
+/* creel_fd() looks at an input too, or no longer. False: it can't, or has nobody to tell. */
+bool client_watch_input(struct creel *c, int fd, bool wanted);
+
+/* Begins a request that is waited for; its number is in *request. */
 int client_request(struct creel *c, uint16_t type, const void *message, uint64_t *request);
 int client_send(struct creel *c, uint16_t type, uint64_t request, const void *message);
 /* Waits for the next frame of `request`. An ERROR frame is turned into its code. */
 int client_receive(struct creel *c, uint64_t request, struct frame *f);
+/* What an ERROR frame means: sets the text, and returns the code. */
+int client_error(struct creel *c, const struct frame *f);
+/* Receives bytes; waits for some, or takes what there is. */
+int client_fill(struct creel *c, bool wait);
+/* The next frame of any request; waits for it. */
+int client_next_frame(struct creel *c, struct frame *f);
 /* True: a whole frame is here already. */
 bool client_has_frame(const struct creel *c);
 /* Ends the request early; CREEL_CANCELLED, or that the connection is lost. */
@@ -56,7 +101,7 @@ int client_random(struct creel *c, void *buf, size_t size);
 /* The handshake over the socket, within its time limit. The proof waits for client_seal_flush(). */
 int client_seal(struct creel *c, const char *address, const uint8_t host_key[CREEL_KEY_SIZE],
 	const uint8_t private[CREEL_KEY_SIZE]);
-/* Sends what the channel has written. */
+/* Sends what the channel has written; with no_wait, what can be sent at once. */
 int client_seal_flush(struct creel *c);
 
 /* A file of the configuration; and its folder, made if it isn't there. */

@@ -7,6 +7,7 @@
 #include "lib/wipe.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -17,7 +18,7 @@ static int64_t socket_read(void *transport, uint8_t *buf, size_t size)
 	ssize_t n;
 
 	do
-		n = recv(c->fd, buf, size, 0);
+		n = recv(c->fd, buf, size, c->no_wait ? MSG_DONTWAIT : 0);
 	while (n < 0 && errno == EINTR);
 	if (n > 0)
 		return n;
@@ -31,6 +32,15 @@ static int64_t socket_write(void *transport, const uint8_t *buf, size_t size)
 {
 	struct creel *c = transport;
 
+	if (size > c->wire_room - c->wire_size) {
+		size_t room = 2 * (c->wire_room + size);
+		uint8_t *wire = realloc(c->wire, room);
+
+		if (!wire)
+			return ERR_CLOSED;
+		c->wire = wire;
+		c->wire_room = room;
+	}
 	memcpy(c->wire + c->wire_size, buf, size);
 	c->wire_size += size;
 	return (int64_t)size;
@@ -38,10 +48,8 @@ static int64_t socket_write(void *transport, const uint8_t *buf, size_t size)
 
 static size_t socket_room(void *transport, size_t want)
 {
-	const struct creel *c = transport;
-
-	(void)want;
-	return sizeof(c->wire) - c->wire_size;
+	(void)transport;
+	return want;
 }
 
 static const struct transport_ops socket_ops = {
@@ -52,16 +60,22 @@ static const struct transport_ops socket_ops = {
 
 int client_seal_flush(struct creel *c)
 {
-	for (size_t sent = 0; sent < c->wire_size;) {
-		ssize_t n = send(c->fd, c->wire + sent, c->wire_size - sent, MSG_NOSIGNAL);
+	size_t sent = 0;
 
+	while (sent < c->wire_size) {
+		ssize_t n = send(c->fd, c->wire + sent, c->wire_size - sent,
+			MSG_NOSIGNAL | (c->no_wait ? MSG_DONTWAIT : 0));
+
+		if (n < 0 && errno == EAGAIN && c->no_wait)
+			break;
 		if (n < 0 && errno != EINTR)
 			return client_lost(c, CREEL_CONNECTION,
 				"the connection to the host broke: %s", strerror(errno));
 		if (n > 0)
 			sent += (size_t)n;
 	}
-	c->wire_size = 0;
+	memmove(c->wire, c->wire + sent, c->wire_size - sent);
+	c->wire_size -= sent;
 	return CREEL_OK;
 }
 

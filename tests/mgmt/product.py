@@ -4,6 +4,8 @@
 usage: product.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name holds it)
 Prints "ok NAME" or "FAIL NAME" for each test.
 """
+import os
+import subprocess
 import sys
 
 import creelctl as base
@@ -56,6 +58,23 @@ def test_tree_by_locale():
                   f"      `- {k}  waiting  20 KiB of 16 MiB its own\n")]:
         r = ctl("tree", env={"LC_ALL": locale})
         assert r.out == text, r
+
+
+# ---- the library ----
+
+def test_calls_that_nobody_waits_for():
+    program = os.path.join(os.path.dirname(base.CREELCTL), "async-client")
+    mine, base.host = base.host, base.Host()
+    try:
+        put("hello", "echo hello\nexit 3\n")
+        put("cat", "cat\n")
+        put("wait", "wait\n")
+        r = subprocess.run([program, str(base.host.process.pid)], capture_output=True, text=True,
+                           timeout=60, env=base.environment())
+        assert r.returncode == 0 and not r.stderr, r
+    finally:
+        base.host.process.wait()
+        base.host = mine
 
 
 if __name__ == "__main__":
