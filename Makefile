@@ -460,7 +460,7 @@ mutate:
 
 # ---- fuzzers: tests/fuzz/NAME_fuzz.c with the sources in NAME_fuzz_SRC, FUZZ_SECONDS each ---------
 
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 60
 
 FUZZERS += net
 net_fuzz_SRC := $(NET_SRC)
@@ -473,6 +473,12 @@ bundle_fuzz_SRC := hv/bundle.c lib/fmt.c
 
 FUZZERS += proto
 proto_fuzz_SRC := $(PROTO_SRC)
+
+FUZZERS += noise
+noise_fuzz_SRC := $(channel_SRC)
+
+FUZZERS += sealed
+sealed_fuzz_SRC := $(filter-out tests/unit/%,$(mgmt_server_SRC))
 
 FUZZERS += hypercall
 hypercall_fuzz_SRC    := $(CORE_SRC)
@@ -490,14 +496,9 @@ $(BUILD)/fuzz/$(1): $$($(1)_fuzz_OBJ)
 endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
 
-# Finds grow in build/fuzz/NAME.corpus; a crash is written beside it and is the failure.
+# Two at a time. They begin with the inputs in tests/fuzz/corpus; finds grow in build/fuzz/NAME.corpus.
 fuzz: $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
-	@set -e; for f in $^; do \
-		mkdir -p $$f.corpus; \
-		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=5 -artifact_prefix=$$f- -print_final_stats=1 \
-			$$f.corpus >$$f.log 2>&1 || { tail -30 $$f.log; echo "FAIL fuzz_$$(basename $$f)"; exit 1; }; \
-		echo "ok fuzz_$$(basename $$f) ($$(sed -n 's/.*number_of_executed_units: *//p' $$f.log) runs)"; \
-	done
+	@tests/fuzz/run $(FUZZ_SECONDS) $^
 
 # ---- the network stack against the Linux kernel's, over a tap in a network namespace --------------
 
@@ -647,7 +648,7 @@ TESTS += "$(SUBMAKE) net-peer"
 TESTS += "$(SUBMAKE) mgmt-e2e"
 TESTS += "$(SUBMAKE) ct"
 TESTS += "$(SUBMAKE) noise-peer"
-TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10)"
+TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
 TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py"

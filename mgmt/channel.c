@@ -219,13 +219,17 @@ int64_t channel_read(struct channel *c, uint8_t *buf, size_t size)
 {
 	int64_t n;
 
-	if (c->state == CHANNEL_PLAIN)
-		return c->ops->read(c->transport, buf, size);
+	if (c->state == CHANNEL_PLAIN) {
+		n = c->ops->read(c->transport, buf, size);
+		c->drained = n == 0;
+		return n;
+	}
 	if (c->state != CHANNEL_SEALED)
 		return ERR_CLOSED;
 	n = c->ops->read(c->transport, buf + c->parked, size - c->parked);
 	if (n < 0)
 		return over(c, ERR_CLOSED);
+	c->drained = n == 0;
 	c->parked += (uint32_t)n;
 	n = open_messages(c, buf);
 	return n < 0 ? over(c, (int)n) : n;

@@ -67,6 +67,7 @@ struct channel {
 	const struct transport_ops *ops;
 	void *transport;
 	enum channel_state state;
+	bool drained;    /* the last channel_read() found that the transport had no bytes left */
 	bool hold;       /* of a host: the second message waits until the owner says so */
 	uint32_t parked; /* see channel_read() */
 	const struct channel_host *host;

@@ -262,14 +262,14 @@ static bool conn_receive(struct conn *c)
 	if (!c->rx)
 		return true;
 	if (c->readable && c->rx_size + c->channel.parked < RX_SIZE) {
-		uint32_t parked = c->channel.parked;
 		int64_t n = channel_read(&c->channel, c->rx + c->rx_size, RX_SIZE - c->rx_size);
 
 		if (n < 0) {
 			conn_close(c, true);
 			return false;
 		}
-		c->readable = n > 0 || c->channel.parked > parked;
+		/* What came may have been an empty message, and more may follow it. */
+		c->readable = !c->channel.drained;
 		c->rx_size += (uint32_t)n;
 		if (n)
 			c->active_us = c->server->now_us;

@@ -382,6 +382,21 @@ TEST(latencies_are_counted)
 	end(1);
 }
 
+/* A message of no bytes is one, and does not hide what follows it. */
+TEST(an_empty_message_before_the_end)
+{
+	const uint8_t roles[1] = {OWNER};
+	uint8_t message[CHANNEL_OVERHEAD] = {NOISE_TAG_SIZE};
+
+	begin(roles, 1);
+	CHECK_EQ(noise_seal(&peers[0].sealed.session.send, message + CHANNEL_HEADER, NULL, 0), OK);
+	peers[0].c.gone = true;
+	client_bytes(&peers[0].c, message, sizeof(message));
+	settle();
+	CHECK(peers[0].c.closed);
+	end(1);
+}
+
 /* ---- strangers ---- */
 
 /* Half-open connections, and strangers with a good first message, from one address. */
