@@ -144,7 +144,7 @@ CLIENT_SRC   := mgmt/client/async.c mgmt/client/calls.c mgmt/client/codes.c mgmt
 	mgmt/client/connection.c mgmt/client/hosts.c mgmt/client/keys.c mgmt/client/seal.c \
 	mgmt/client/streams.c \
 	mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c $(PROTO_SRC)
-CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bundle.c \
+CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c mgmt/creelctl/bundle.c \
 	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/format.c \
 	mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/host.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c \
@@ -518,7 +518,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl $(BUILD)/mgmt/async-client
 	@$(MAKE) -s creelctl libcreel man
-	@bad=0; for t in creelctl product terminal install; do tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; done; exit $$bad
+	@bad=0; for t in creelctl product terminal install load; do tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; done; exit $$bad
 
 FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))

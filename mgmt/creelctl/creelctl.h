@@ -222,6 +222,9 @@ bool put_kernel(struct settings *s, uint64_t *image, int *status);
 
 /* ---- the commands ---- */
 
+extern const struct command bench_commands[];
+
+int run_bench(struct settings *s, int argc, char **argv);
 int run_info(struct settings *s, int argc, char **argv);
 int run_stats(struct settings *s, int argc, char **argv);
 int run_log(struct settings *s, int argc, char **argv);
