@@ -70,10 +70,11 @@ static int64_t side_write(void *transport, const uint8_t *buf, size_t size)
 	return (int64_t)size;
 }
 
-static size_t side_room(void *transport)
+static size_t side_room(void *transport, size_t want)
 {
 	struct side *s = transport;
 
+	(void)want;
 	return WIRE_MAX - s->sent_size;
 }
 

@@ -42,7 +42,7 @@ def test_bench_for_a_time_with_idle_connections():
     got = bench("-t", 1, "-c", 3, "--idle", 20)
     assert 1 <= time.monotonic() - started < 20
     assert got["info"]["requests"] > 10, got
-    table = ctl("bench", "-n", 10).out.decode()
+    table = ctl("bench", "-n", 10).out
     assert "PER SECOND" in table and "info" in table, table
 
 
