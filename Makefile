@@ -189,7 +189,7 @@ MAN_DATE   = $(shell LC_ALL=C date -u -d @$(SOURCE_DATE_EPOCH) '+%B %e, %Y')
 man: $(MAN_PAGES)
 
 # What fills them.
-MAN_PARTS := $(addprefix $(BUILD)/man/parts/,options commands reference example)
+MAN_PARTS := $(addprefix $(BUILD)/man/parts/,options commands introduction reference example example2)
 
 $(BUILD)/man/parts/options: $(BUILD)/creelctl
 	@mkdir -p $(@D)
@@ -200,6 +200,12 @@ $(BUILD)/man/parts/commands: $(BUILD)/creelctl
 $(BUILD)/man/parts/reference: mgmt/client/creel.h mgmt/man/header.awk
 	@mkdir -p $(@D)
 	awk -f mgmt/man/header.awk $< >$@
+$(BUILD)/man/parts/introduction: mgmt/client/creel.h mgmt/man/header.awk
+	@mkdir -p $(@D)
+	awk -v part=introduction -f mgmt/man/header.awk $< >$@
+$(BUILD)/man/parts/example2: docs/examples/pool.c
+	@mkdir -p $(@D)
+	sed 's/\\/\\e/g' $< >$@
 $(BUILD)/man/parts/example: docs/examples/first.c
 	@mkdir -p $(@D)
 	sed 's/\\/\\e/g' $< >$@

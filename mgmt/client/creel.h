@@ -12,11 +12,13 @@
  * Every call that takes a connection sends a request and returns when its answer is complete:
  * CREEL_OK or another code of enum creel_code, for which creel_error_text() has a sentence. An
  * error from the host leaves the connection usable; CREEL_CONNECTION means that it is gone, and
- * creel_open() may be called again.
+ * creel_open() may be called again. After creel_async() a call is only started, and goes on beside
+ * others whenever the program has time for it.
  *
  * Threads: a connection is used by one thread at a time; different connections are independent.
- * Callbacks are made on the calling thread and must not use the connection that calls them. One
- * that returns other than 0 ends its call early, which then returns CREEL_CANCELLED.
+ * Callbacks are made on the thread that makes the call, or calls creel_process(); they may start
+ * calls on their connection, but not wait for one. One that returns other than 0 ends its call
+ * early, which then returns CREEL_CANCELLED.
  *
  * A guest, snapshot or image is named by a string: its number as decimal digits, or its name.
  * Sizes are in bytes, pages in units of 4 KiB, times in nanoseconds; *_ns at an instant since 1970.

@@ -57,6 +57,21 @@ static int offer_image(void *arg, const struct creel_image *i)
 	return offer_thing(arg, i->id, i->name, "image");
 }
 
+static int offer_host(void *arg, const struct creel_host *h)
+{
+	offer(arg, h->name, h->address);
+	return 0;
+}
+
+static void offer_hosts(struct completion *p)
+{
+	struct creel *c = creel_new();
+
+	if (c)
+		(void)creel_hosts(c, offer_host, p);
+	creel_free(c);
+}
+
 /* What is on the host. When it can't be reached there is nothing to offer, and nobody to tell. */
 static void offer_from_host(struct completion *p, enum names what)
 {
@@ -109,6 +124,8 @@ static void offer_names(struct completion *p, enum names what)
 		puts(":files");
 	else if (what == NAMES_COMMAND)
 		offer_commands(p, NULL);
+	else if (what == NAMES_HOST)
+		offer_hosts(p);
 	else if (what != NAMES_NOTHING)
 		offer_from_host(p, what);
 }
@@ -167,7 +184,9 @@ int run_complete(struct settings *s, int argc, char **argv)
 	if (!strcmp(p.word, "="))
 		p.word = "";
 	if (t.option) {
-		offer_names(&p, t.option->kind == OPTION_FILE ? NAMES_FILE : NAMES_NOTHING);
+		offer_names(&p, t.option->kind == OPTION_FILE ? NAMES_FILE
+				: t.option->to == &s->host    ? NAMES_HOST
+							      : NAMES_NOTHING);
 	} else if (p.word[0] == '-' && !t.over) {
 		offer_options(&p, t.command ? t.command->options : NULL);
 		offer_options(&p, global_options);

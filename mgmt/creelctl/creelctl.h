@@ -82,6 +82,7 @@ enum names {
 	NAMES_IMAGE,
 	NAMES_ANY, /* guests, snapshots and images */
 	NAMES_FILE,
+	NAMES_HOST, /* that the user knows */
 	NAMES_COMMAND,
 };
 

@@ -150,6 +150,7 @@ const struct command key_commands[] = {
 		.least = 1,
 		.most = 1,
 		.offline = true,
+		.arguments = NAMES_HOST,
 		.run = host_rm,
 	},
 	{
@@ -159,6 +160,7 @@ const struct command key_commands[] = {
 		.least = 1,
 		.most = 1,
 		.offline = true,
+		.arguments = NAMES_HOST,
 		.run = host_default,
 	},
 	END_COMMANDS,

@@ -1,5 +1,5 @@
 # Fills a manual page: a line "@NAME@" is replaced by the file NAME in the folder `parts`.
-/^@[a-z]+@$/ {
+/^@[a-z0-9]+@$/ {
 	file = parts "/" substr($0, 2, length($0) - 2)
 	while ((getline line < file) > 0) {
 		print line

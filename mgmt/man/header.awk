@@ -1,5 +1,6 @@
-# Makes the reference part of libcreel(3) out of creel.h: its sections, comments, types and
-# functions, from the line behind `extern "C" {` to that before its end.
+# Makes parts of libcreel(3) out of creel.h. With -v part=introduction: the comment at its top.
+# Else: its sections, comments, types and functions, from the line behind `extern "C" {` to that
+# before its end.
 
 function escape(s) {
 	gsub(/\\/, "\\e", s)
@@ -90,6 +91,15 @@ function end_list() {
 	if (in_list)
 		print ".El"
 	in_list = 0
+}
+
+part == "introduction" && /^ \*\/$/ { print_comment(); exit }
+part == "introduction" {
+	sub(/^ \* ?/, "")
+	# not its title
+	if (NR > 3)
+		comment = comment (comment == "" ? "" : "\n") $0
+	next
 }
 
 /^extern "C" \{/ { begun = 1; getline; next }

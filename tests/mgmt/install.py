@@ -75,6 +75,16 @@ def test_examples_build_and_run():
         os.rename(os.path.join(USR, "lib/aside"), os.path.join(USR, "lib/libcreel.so"))
 
 
+def test_the_example_that_does_not_wait():
+    put("wait", "wait\n")
+    run_detached("wait", "--name", "prepared")
+    exe = os.path.join(folder.name, "pool")
+    build(exe)
+    out = run(exe, "prepared", 50, env={"LD_LIBRARY_PATH": os.path.join(USR, "lib")})
+    assert out == "50 forks ran\n", out
+    assert ctl("ps", "-aq").out.split() != [], "the prepared one is gone"
+
+
 def test_header_alone():
     header = os.path.join(USR, "include/creel.h")
     run("gcc", "-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", header)
@@ -119,7 +129,8 @@ def test_completion():
     ctl("snapshot", "alpha", "snap")
     put("wide", "wait\n")
     open(os.path.join(folder.name, "some file"), "w").close()
-    host = ["-H", "=", f"127.0.0.1:{base.host.port}"]
+    for name in ["lab1", "lab2"]:
+        ctl("host", "add", name, "192.0.2.1", "a" * 64)
     for words, answer in [
             (["sna"], ["snapshot", "snapshots"]),
             (["image", ""], ["build"]),
@@ -140,6 +151,8 @@ def test_completion():
             (["--js"], ["--json"]),
             (["ps", "--for"], ["--format"]),
             (["--host", "=", "127.0.0.1:1", "kill", ""], []),
+            (["-H", ""], ["lab1", "lab2"]),
+            (["host", "rm", "lab2"], ["lab2"]),
             (["put", "some"], ["some", "file"]),
             (["run", "--kernel", "=", "some"], ["some", "file"])]:
         assert complete_in_bash(*words) == answer, (words, complete_in_bash(*words))
