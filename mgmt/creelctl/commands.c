@@ -128,11 +128,11 @@ static const struct command guest_commands[] = {
 		.name = "run",
 		.synopsis = "[OPTION...] IMAGE [ARG...]",
 		.summary = "run an image as a new guest",
-		.text = "Without -d its stdout and stderr come here until it stops, and its\n"
-			"exit status is ours. ^C kills it. With --json all of it is one\n"
-			"document at the end. The guest's arguments are IMAGE and the ARGs.\n"
-			"With --kernel and no IMAGE a Linux kernel is put as an image of its\n"
-			"file's name, and run.",
+		.text = "Without -d its stdout and stderr come here until it stops, and its exit status\n"
+			"is ours. ^C kills it; with -t, ^P ^Q leaves it to itself, and \"creelctl attach\"\n"
+			"comes back to it. With --json all is one document at the end. The guest's\n"
+			"arguments are IMAGE and the ARGs. With --kernel and no IMAGE a Linux kernel is\n"
+			"put as an image of its file's name, and run.",
 		.options = run_options,
 		.least = 0,
 		.most = -1,

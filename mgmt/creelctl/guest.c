@@ -50,6 +50,7 @@ struct output {
 	struct bytes kept[3];
 	bool broken; /* our own stdout or stderr */
 	bool left;   /* by the keys for it */
+	bool resume; /* it was made paused, to go on once we are attached */
 	struct detach_keys keys;
 };
 
@@ -122,9 +123,25 @@ static int take_state(void *arg, const struct creel_status *status)
 	return 0;
 }
 
+static void resumed(void *arg, int code)
+{
+	const struct output *o = arg;
+
+	if (code != CREEL_OK)
+		complain("%s", creel_error_text(o->s->host_connection));
+}
+
 static int take_id(void *arg, uint64_t id)
 {
-	((struct output *)arg)->id = id;
+	struct output *o = arg;
+	char text[24];
+
+	o->id = id;
+	if (o->resume) {
+		snprintf(text, sizeof(text), "%" PRIu64, id);
+		creel_async(o->s->host_connection, resumed, o);
+		return creel_resume(o->s->host_connection, text);
+	}
 	return 0;
 }
 
@@ -237,6 +254,38 @@ static int detached(const struct output *o)
 	return EXIT_DONE;
 }
 
+static int take_first(void *arg, const struct creel_result *r)
+{
+	*(uint64_t *)arg = r->id;
+	return 0;
+}
+
+/*
+ * A console may be left, and the guest goes on with its input open: so it isn't ours as that of
+ * creel_run_attached() is. It is made paused, lest something is missed.
+ */
+static int run_console(struct output *o, const char *source, bool fork,
+	const struct creel_options *options, const struct creel_streams *streams,
+	struct creel_status *status)
+{
+	struct creel *c = o->s->host_connection;
+	struct creel_options paused = *options;
+	char id[24];
+	int code;
+
+	paused.paused = true;
+	o->resume = !options->paused;
+	code = fork ? creel_fork(c, source, &paused, 1, take_first, &o->id, NULL)
+		    : creel_run(c, source, &paused, &o->id);
+	if (code != CREEL_OK)
+		return code;
+	snprintf(id, sizeof(id), "%" PRIu64, o->id);
+	return creel_attach(c, id,
+		CREEL_ATTACH_IN | CREEL_ATTACH_OUT | CREEL_ATTACH_ERR | CREEL_ATTACH_FOLLOW |
+			CREEL_ATTACH_HOLD,
+		streams, status);
+}
+
 static int run_attached(
 	struct settings *s, const char *source, bool fork, const struct creel_options *options)
 {
@@ -247,7 +296,11 @@ static int run_attached(
 
 	catch_interrupt();
 	attach_input(&o, &streams);
-	code = creel_run_attached(s->host_connection, source, fork, options, &streams, &status);
+	if (streams.input)
+		code = run_console(&o, source, fork, options, &streams, &status);
+	else
+		code = creel_run_attached(
+			s->host_connection, source, fork, options, &streams, &status);
 	terminal_leave();
 	if (o.left)
 		return detached(&o);

@@ -1,6 +1,7 @@
 /* Help, out of the tables of commands and options. */
 #include "mgmt/creelctl/creelctl.h"
 
+#include <ctype.h>
 #include <string.h>
 
 static void print_options(const struct option *o)
@@ -45,8 +46,9 @@ static void print_all(void)
 
 int help_on(const struct command *c)
 {
-	printf("usage: creelctl %s%s%s\n\n%s.\n", c->name, c->synopsis[0] ? " " : "", c->synopsis,
-		c->summary);
+	printf("usage: creelctl %s%s%s\n", c->name, c->synopsis[0] ? " " : "", c->synopsis);
+	if (c->summary)
+		printf("\n%c%s.\n", toupper((unsigned char)c->summary[0]), c->summary + 1);
 	if (c->text)
 		printf("\n%s\n", c->text);
 	puts("\nOptions:");

@@ -417,6 +417,7 @@ def test_help():
             assert max(map(len, out.splitlines())) <= 100, out
     assert ctl("run", "--help").out == ctl("help", "run").out
     assert "image build" in ctl("help", "image").out
+    assert "usage: creelctl __complete" in ctl("help", "__complete").out
 
 
 def test_no_host():

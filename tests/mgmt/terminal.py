@@ -18,7 +18,8 @@ import time
 import pyte
 
 import creelctl as base
-from creelctl import CONNECTION, INTERRUPTED, USAGE, ctl, put, run_detached, state, wait_for
+from creelctl import (CONNECTION, INTERRUPTED, USAGE, Result, ctl, put, run_detached, state,
+                      wait_for)
 
 
 class Terminal:
@@ -105,6 +106,29 @@ def test_attach_with_a_terminal():
     t.end(0)
     assert state(g) == "waiting"
     assert b"ready\r\n" in t.raw
+
+
+def test_a_guest_of_run_goes_on_when_it_is_left():
+    put("cat", "echo up\ncat\necho over\nexit 6\n")
+    for verb, source in [("run", "cat"), ("fork", "first")]:
+        name = "first" if verb == "run" else "second"
+        options = [] if verb == "run" else ["--attach"]
+        t = Terminal(verb, *options, "-t", "--name", name, source)
+        t.wait("^up$" if verb == "run" else "")
+        wait_for(t.is_raw)
+        t.type("typed\r")
+        t.wait("^typed$")
+        t.type("\x10\x11")
+        t.wait("detached; guest [0-9]+ goes on")
+        t.end()
+        assert state(name) == "waiting"
+    assert ctl("attach", "-i", "first", stdin=b"more\n", status=6).out == "more\nover\n"
+    t = Terminal("run", "-t", "--paused", "--name", "third", "cat")
+    wait_for(t.is_raw)
+    wait_for(lambda: Result(["inspect", "third"], b"").status == 0)
+    assert state("third") == "paused"
+    ctl("kill", "third")
+    t.end(137)
 
 
 def test_the_terminal_comes_back_however_it_ends():
