@@ -182,6 +182,8 @@ int guest_rollback(uint64_t id, uint64_t snapshot)
 			s->object.lineage, id, g->object.lineage);
 	else
 		err = snapshot_restore(boot_core(), g, s);
+	if (!err)
+		news_add(boot_core(), g, NEWS_STATE);
 	drop_guest(g);
 	if (!err)
 		meter_time(boot_core(), METER_ROLLBACK, start);

@@ -161,7 +161,8 @@ static void begin_life(struct core *core, struct guest *g, struct object *origin
 	sched_new(g, core);
 	g->weight = o && o->weight ? o->weight : GUEST_WEIGHT_DEFAULT;
 	g->keep = request->keep;
-	g->input_ended = !(o && o->input_open);
+	g->input_open = o && o->input_open;
+	g->input_ended = !g->input_open;
 	list_init(&g->news_node);
 	list_init(&g->senders);
 	list_init(&g->sender_node);
@@ -217,7 +218,7 @@ int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	begin_life(core, g, origin, from, request);
 	if (o)
 		memcpy(g->object.name, o->name, sizeof(g->object.name));
-	g->counted = request->count_child;
+	g->child = g->counted = request->count_child;
 	if (g->counted)
 		count_children(guest_of(origin), 1);
 	/* From here on others can find it. */
@@ -360,6 +361,8 @@ static void restore_machine(struct guest *g, struct snapshot *s)
 	g->wait = 0;
 	if (g->state == GUEST_PAUSED)
 		return;
+	if (g->state == GUEST_STOPPED)
+		g->input_ended = !g->input_open;
 	g->state = GUEST_RUNNABLE;
 	g->stop = STOP_NONE;
 	guest_clock_start(g, rdtsc());
@@ -367,6 +370,21 @@ static void restore_machine(struct guest *g, struct snapshot *s)
 		if (g->stream[i])
 			g->stream[i]->ended = false;
 	}
+}
+
+/* One that had stopped is among its parent's children again. */
+static void recount(struct core *core, struct guest *g)
+{
+	struct object *parent;
+
+	if (!g->child || g->counted || g->state == GUEST_STOPPED)
+		return;
+	parent = registry_find(&hv.registry, g->object.parent, OBJECT_GUEST);
+	if (!parent)
+		return;
+	g->counted = true;
+	count_children(guest_of(parent), 1);
+	object_unpin(&hv.registry, parent, core->id);
 }
 
 int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s)
@@ -382,6 +400,8 @@ int snapshot_restore(struct core *core, struct guest *g, struct snapshot *s)
 		restore_machine(g, s);
 	spin_unlock(&g->lock);
 	args_put(&hv.pool, core->id, err ? s->machine.args : old_args);
+	if (!err)
+		recount(core, g);
 	return err ? guest_fail(core, err, "too many trees share this snapshot") : OK;
 }
 

@@ -57,7 +57,9 @@ struct guest {
 	bool clock_runs;      /* machine.vcpu.tsc_offset counts, not machine.tsc */
 	bool begun;           /* it has had an exit that was no memory fault */
 	bool keep;            /* stays listed when it has stopped */
-	bool counted;         /* among its parent's children */
+	bool child;           /* its parent made it by a fork call */
+	bool counted;         /* and counts it among its children: it has not stopped */
+	bool input_open;      /* more input may come than there was at the start */
 	bool input_ended;
 	bool input_wanted;    /* management has more input than there was room for */
 	bool agent_wanted;    /* the same of bytes for its agent */
