@@ -406,6 +406,7 @@ static call_fn *const calls[] = {
 	[CREEL_CALL_CHILDREN] = call_children,
 	[CREEL_CALL_YIELD] = call_yield,
 	[CREEL_CALL_CRASH] = call_crash,
+	[CREEL_CALL_GATHER] = call_gather,
 };
 
 _Static_assert(ARRAY_SIZE(calls) == CREEL_CALL_COUNT, "every call has a function");

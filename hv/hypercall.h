@@ -32,5 +32,6 @@ enum run_next call_write(const struct call *c);
 enum run_next call_read(const struct call *c);
 enum run_next call_send(const struct call *c);
 enum run_next call_receive(const struct call *c);
+enum run_next call_gather(const struct call *c);
 
 #endif

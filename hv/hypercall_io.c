@@ -264,36 +264,59 @@ static void wake_senders(struct guest *g)
 	spin_unlock(&families);
 }
 
-enum run_next call_receive(const struct call *c)
+static bool mailbox_empty(const struct guest *g)
+{
+	return !g->mailbox || g->mailbox->written == g->mailbox->reader[0];
+}
+
+/* g->lock is held, and there is a message. Its bytes that fit, or an error of the memory tree. */
+static int64_t take_message(const struct call *c, struct message *header)
+{
+	struct stream *s = c->g->mailbox;
+	uint64_t at = s->reader[0], got = 0;
+	int64_t n = 0;
+
+	(void)stream_get(s, &at, (uint8_t *)header, sizeof(*header));
+	uint64_t want = MIN(header->size, c->a[1]);
+
+	for (; n >= 0 && got < want; got += (uint64_t)MAX(n, 0))
+		n = get_to_guest_memory(c->core, s, at + got, &c->g->machine.mem, c->a[0] + got,
+			want - got);
+	if (n >= 0)
+		stream_reader_done(s, 0, at + header->size);
+	return n < 0 ? n : (int64_t)want;
+}
+
+/* `events`: what may end the wait. */
+static enum run_next receive(const struct call *c, unsigned events)
 {
 	struct guest *g = c->g;
 	struct message header;
-	bool late = false, roomy = false;
+	bool late = false, alone = false, roomy = false;
 	int64_t n = 0;
-	uint64_t got = 0;
 
 	if (gmem_check(&g->machine.mem, c->a[0], c->a[1]))
 		return call_done(c, CREEL_EFAULT);
+	/* A fork is counted out behind its last message: whoever has no forks has all their messages. */
+	if (events & WAIT_CHILD)
+		spin_lock(&families);
 	spin_lock(&g->lock);
-	struct stream *s = g->mailbox;
-	uint64_t at = s ? s->reader[0] : 0, want = 0;
-	bool empty = !s || s->written == at;
+	bool empty = mailbox_empty(g);
 
 	if (empty) {
-		late = call_late(g, c->a[2]);
-		if (!late)
-			call_wait(g, WAIT_MESSAGE, c->a[2]);
+		alone = (events & WAIT_CHILD) && !g->children;
+		late = !alone && call_late(g, c->a[2]);
+		if (!alone && !late)
+			call_wait(g, events, c->a[2]);
 	} else {
-		(void)stream_get(s, &at, (uint8_t *)&header, sizeof(header));
-		want = MIN(header.size, c->a[1]);
-		for (; n >= 0 && got < want; got += (uint64_t)MAX(n, 0))
-			n = get_to_guest_memory(c->core, s, at + got, &g->machine.mem, c->a[0] + got,
-				want - got);
-		if (n >= 0)
-			stream_reader_done(s, 0, at + header.size);
-		roomy = stream_room(s) >= STREAM_CAPACITY / 2;
+		n = take_message(c, &header);
+		roomy = stream_room(g->mailbox) >= STREAM_CAPACITY / 2;
 	}
 	spin_unlock(&g->lock);
+	if (events & WAIT_CHILD)
+		spin_unlock(&families);
+	if (alone)
+		return call_done(c, CREEL_EPIPE);
 	if (empty)
 		return late ? call_done(c, CREEL_EAGAIN) : RUN_LEAVE;
 	if (n < 0)
@@ -301,5 +324,15 @@ enum run_next call_receive(const struct call *c)
 	if (roomy)
 		wake_senders(g);
 	g->machine.vcpu.regs[REG_RDX] = header.from;
-	return call_done(c, (int64_t)want);
+	return call_done(c, n);
+}
+
+enum run_next call_receive(const struct call *c)
+{
+	return receive(c, WAIT_MESSAGE);
+}
+
+enum run_next call_gather(const struct call *c)
+{
+	return receive(c, WAIT_MESSAGE | WAIT_CHILD);
 }

@@ -2,7 +2,7 @@
  * Solves the n queens problem by forking itself: at each of the first rows, every place that is still
  * free becomes a guest of its own, which goes on from there with all that its parent knew. A guest
  * that need not divide any more counts the rest by itself. Each tells its parent how many solutions
- * it found, and the parent adds them up.
+ * it found, and the parent adds them up. If one ends without an answer, so do those above it.
  *
  *	explore [N] [ROWS]	N queens (8); fork at the first ROWS rows (3)
  */
@@ -49,10 +49,15 @@ static uint64_t gather(int answers)
 {
 	uint64_t sum = 0;
 
-	while (answers-- > 0) {
+	for (; answers > 0; answers--) {
 		uint64_t part, from;
+		int64_t size = creel_gather(&part, sizeof(part), &from, CREEL_FOREVER);
 
-		if (creel_receive(&part, sizeof(part), &from, CREEL_FOREVER) != sizeof(part))
+		if (size == CREEL_EPIPE) {
+			eprintf("explore: %d forks ended without an answer\n", answers);
+			creel_exit(1);
+		}
+		if (size != sizeof(part))
 			creel_crash("a fork sent something else than its count");
 		sum += part;
 	}

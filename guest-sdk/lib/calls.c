@@ -121,6 +121,11 @@ int64_t creel_send(uint64_t to, const void *message, size_t size, uint64_t deadl
 	return creel_hypercall(CREEL_CALL_SEND, to, address(message), size, deadline, NULL);
 }
 
+int64_t creel_gather(void *buf, size_t size, uint64_t *from, uint64_t deadline)
+{
+	return creel_hypercall(CREEL_CALL_GATHER, address(buf), size, deadline, 0, from);
+}
+
 int64_t creel_receive(void *buf, size_t size, uint64_t *from, uint64_t deadline)
 {
 	return creel_hypercall(CREEL_CALL_RECEIVE, address(buf), size, deadline, 0, from);

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from hosts import ROOT, on, unchanged  # noqa: E402
@@ -68,6 +69,28 @@ def explore_finds_all_solutions(host):
         if host.name != "bochs":
             assert host.run("explore", 9, 3).text == "352 solutions for 9 queens\n"
         host.run("explore", 17, status=2)
+
+
+@on("qemu1", "bochs")
+def explore_tells_of_a_fork_that_failed(host):
+    with unchanged(host):
+        first = host.start("explore", 13, 1)
+        end = time.monotonic() + 60
+        while len(forks := [g["id"] for g in host.json("ps") if g["parent"] == int(first)]) < 5:
+            assert time.monotonic() < end
+        host.command("kill", forks[0])
+        for fork in forks[1:]:  # nor need we wait for the rest
+            host.command("kill", fork, status=None)
+        while host.get(first)["state"] != "stopped":
+            assert time.monotonic() < end
+            for g in host.json("ps"):
+                if g["parent"] == int(first):
+                    host.command("kill", g["id"], status=None)
+        ended = host.get(first)
+        assert (ended["stop"], ended["exit_status"]) == ("exited", 1), ended
+        said = host.command("logs", "--stderr", first).err
+        assert b"forks ended without an answer" in said, said
+        host.command("rm", first)
 
 
 @on("qemu1")

@@ -231,6 +231,7 @@ static void random_call(void)
 		a[1] = next() % (BUFFER / 2);
 		break;
 	case CREEL_CALL_RECEIVE:
+	case CREEL_CALL_GATHER:
 		if (ours(a[0]))
 			return;
 		a[1] = next() % (BUFFER / 2);

@@ -43,6 +43,7 @@ static bool guest_acts(struct core *core, struct vcpu *v, struct vm_exit *out)
 		{CREEL_CALL_ROLLBACK, any_id()},
 		{CREEL_CALL_SEND, roll(2) ? 0 : any_id(), FAKE_DATA, roll(16384), soon},
 		{CREEL_CALL_RECEIVE, FAKE_DATA, 9000, soon},
+		{CREEL_CALL_GATHER, FAKE_DATA, 9000, soon},
 		{CREEL_CALL_CHILDREN, roll(3), soon},
 		{CREEL_CALL_YIELD},
 		{CREEL_CALL_SLEEP, soon},
@@ -57,9 +58,10 @@ static bool guest_acts(struct core *core, struct vcpu *v, struct vm_exit *out)
 	v->regs[REG_RSI] = a[pick][2];
 	v->regs[REG_RDX] = a[pick][3];
 	v->regs[REG_R10] = a[pick][4];
-	if (a[pick][0] == CREEL_CALL_RECEIVE || a[pick][0] == CREEL_CALL_CHILDREN)
-		v->regs[a[pick][0] == CREEL_CALL_RECEIVE ? REG_RDX : REG_RSI] =
-			roll(8) ? fake_now() + 20000 : soon;
+	if (a[pick][0] == CREEL_CALL_CHILDREN)
+		v->regs[REG_RSI] = roll(8) ? fake_now() + 20000 : soon;
+	if (a[pick][0] == CREEL_CALL_RECEIVE || a[pick][0] == CREEL_CALL_GATHER)
+		v->regs[REG_RDX] = roll(8) ? fake_now() + 20000 : soon;
 	out->kind = EXIT_IO;
 	out->io.port = CREEL_PORT;
 	out->io.size = 4;

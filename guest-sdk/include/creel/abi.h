@@ -63,6 +63,8 @@ enum creel_call {
 	CREEL_CALL_CHILDREN = 15,  /* count, deadline: waits until at most count of its forks live -> number */
 	CREEL_CALL_YIELD = 16,
 	CREEL_CALL_CRASH = 17,     /* text address, size: stops the guest, with this as the reason */
+	CREEL_CALL_GATHER = 18,    /* as CREEL_CALL_RECEIVE, but CREEL_EPIPE once there is no message and none of
+	                              its forks lives: whatever they had to say has been received */
 	CREEL_CALL_COUNT
 };
 

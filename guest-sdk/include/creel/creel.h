@@ -52,6 +52,8 @@ int64_t creel_children(uint64_t count, uint64_t deadline);
 int64_t creel_send(uint64_t to, const void *message, size_t size, uint64_t deadline);
 /* Bytes of the message, the sender's id in *from. */
 int64_t creel_receive(void *buf, size_t size, uint64_t *from, uint64_t deadline);
+/* The same, but CREEL_EPIPE when nothing was sent and no fork is left that could send. */
+int64_t creel_gather(void *buf, size_t size, uint64_t *from, uint64_t deadline);
 
 /* ---- strings and memory ----------------------------------------------------------------------- */
 
