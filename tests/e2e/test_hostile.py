@@ -319,3 +319,60 @@ def control_registers_as_qemu_has_them(host):
             spinner = host.start("agent", "spin")
             assert host.run("hello").status == 0
             host.remove(spinner)
+
+
+# ---- all of them ----
+
+# Images with their arguments and options which have an end, or none.
+LOOPS = [("wild", "db"), ("wild", "ac"), ("agent", "spin"), ("agent", "spin"), ("agent", "flood", "0"), ("agent", "idle")]
+BOUNDED = {
+    ("agent", "touch", 3000): ["--max-pages", "1000"],
+    ("agent", "bomb"): ["--max-guests", "20"],
+    ("hypercalls", 200): ["--max-guests", "5", "--max-snapshots", "3"],
+    ("agent", "touch", 5000): [],
+    ("agent", "flood", 300000): [],
+}
+PROBES = [("machine", "cpuid"), ("machine", "instructions"), ("machine", "msrs"), ("machine", "control"),
+          ("machine", "ports", 1999)]
+
+
+@on(*ALL)
+def all_hostile_guests_at_once(host):
+    """Beside one that behaves: each ends as it does alone, and leaves nothing."""
+    with unchanged(host):
+        good = host.attach("agent", "shell", options=["--name", "good"])
+        good.ask("set 5 55")
+        loops = [host.start(*words) for words in LOOPS]
+        bounded = [host.start(*map(str, words), options=options) for words, options in BOUNDED.items()]
+        ends = {what: host.start("wild", *what) for what in ENDINGS}
+        probes = [host.start(*map(str, words), options=["--weight", "10000"]) for words in PROBES]
+        for n in range(5):
+            good.ask(f"set 6 {n}")
+            assert good.ask("get 5") == ["55"] and good.ask("get 6") == [str(n)]
+            host.canary()
+        for what, guest in ends.items():
+            ended, (status, reason) = host.wait_state(guest, "stopped"), ENDINGS[what]
+            if reason:
+                assert re.search(reason, ended["reason"]), (what, ended)
+            else:
+                assert (ended["stop"], ended["exit_status"]) == ("exited", status), (what, ended)
+        for words, guest in zip(PROBES, probes):
+            ended = host.wait_state(guest, "stopped")
+            assert (ended["stop"], ended["exit_status"]) == ("exited", 0), (words, ended)
+        assert host.wait_state(bounded[0], "paused")["stop"] == "memory limit"
+        for guest in bounded[2:]:
+            host.wait_state(guest, "stopped")
+        assert {host.get(g)["state"] for g in loops} <= {"running", "waiting"}
+        assert good.ask("get 5") == ["55"]
+        host.run("hello")
+        host.command("limit", "--max-guests", "1", bounded[1])  # what is killed makes room for no other
+        assert good.end() == 0
+        host.command("rm", "good")
+        mine = {int(g) for g in (*loops, *bounded, *ends.values(), *probes)}
+        end = time.monotonic() + 60
+        while family := [g["id"] for g in host.json("ps", "-a") if g["lineage"] in mine]:
+            assert time.monotonic() < end, family
+            host.command("kill", *family, status=None)
+            host.command("rm", *family, status=None)
+        for snapshot in host.json("snapshots"):
+            host.command("rm", snapshot["id"])
