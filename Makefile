@@ -410,10 +410,10 @@ channel_SRC := mgmt/channel.c $(noise_SRC)
 UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c tests/fake_hv_thing.c lib/err.c lib/fmt.c
-mgmt_server_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
+mgmt_sealed_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
+mgmt_server_SRC  := $(filter-out mgmt/channel.c,$(mgmt_sealed_SRC)) tests/unit/clear_channel.c
 mgmt_hostile_SRC := $(mgmt_server_SRC)
-mgmt_sealed_SRC  := $(mgmt_server_SRC)
-mgmt_admit_SRC   := $(mgmt_server_SRC) tests/unit/mgmt_peer.c
+mgmt_admit_SRC   := $(mgmt_sealed_SRC) tests/unit/mgmt_peer.c
 mgmt_owner_SRC   := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation
@@ -488,7 +488,7 @@ FUZZERS += noise
 noise_fuzz_SRC := $(channel_SRC)
 
 FUZZERS += sealed
-sealed_fuzz_SRC := $(filter-out tests/unit/%,$(mgmt_server_SRC))
+sealed_fuzz_SRC := $(filter-out tests/unit/%,$(mgmt_sealed_SRC))
 
 FUZZERS += hypercall
 hypercall_fuzz_SRC    := $(CORE_SRC)

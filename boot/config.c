@@ -234,11 +234,6 @@ static bool set_port(struct parser *p, struct span value)
 	return true;
 }
 
-static bool set_insecure_plain(struct parser *p, struct span value)
-{
-	return parse_bool(value, "yes", "no", &p->config->insecure_plain);
-}
-
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -398,7 +393,6 @@ static const struct key keys[] = {
 		.hint = "a new key (64 hex digits), a role, a name",
 		.many = true},
 	{.name = "host-key", .set = set_host_key, .hint = "64 hex digits", .secret = true},
-	{.name = "insecure-plain", .set = set_insecure_plain, .hint = "yes or no"},
 	{.name = "cores", .set = set_cores, .hint = "1 to 1024"},
 	{.name = "memory", .set = set_memory, .hint = "96M or more, like 512M or 16G"},
 	{.name = "reserve", .set = set_reserve, .hint = "a size like 64M or 2G"},

@@ -41,7 +41,6 @@ struct boot_config {
 	uint32_t ntp;              /* ntp = A.B.C.D[:PORT]; 0: DHCP's */
 	uint16_t ntp_port;
 	uint16_t port;             /* port = N, the management port; 7117 unless told */
-	bool insecure_plain;       /* insecure-plain = yes opens the port without a seal */
 
 	struct config_client clients[CONFIG_CLIENTS_MAX];
 	unsigned client_count;

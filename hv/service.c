@@ -207,7 +207,7 @@ static bool start_server(const struct boot_config *conf, uint32_t connections)
 	config.connections = connections;
 	config.buffers = MIN(config.buffers, connections);
 	config.inputs = MIN(config.inputs, connections);
-	config.host = conf->insecure_plain ? NULL : &sealed_host;
+	config.host = &sealed_host;
 
 	size_t size = server_memory(&config);
 	void *arena = take(size);
@@ -270,7 +270,7 @@ static void start_keys(const struct boot_config *conf)
 void service_host_key(char text[STATUS_KEY_SIZE])
 {
 	text[0] = 0;
-	for (size_t i = 0; server.conns && server.config.host && i < NOISE_KEY_SIZE; i++)
+	for (size_t i = 0; server.conns && i < NOISE_KEY_SIZE; i++)
 		fmt(text + 2 * i, 3, "%02x", sealed_host.keys.public[i]);
 }
 
@@ -293,22 +293,18 @@ void service_start(const struct boot_info *info, struct nic *card)
 		return;
 	}
 	timesync_start(&net, conf);
-	if (!conf->insecure_plain && !conf->client_count) {
+	if (!conf->client_count) {
 		log_warn("the management port stays closed: creel.conf has no line authorized = "
 			 "KEY ROLE NAME");
 		return;
 	}
-	if (!conf->insecure_plain && !random_seeded()) {
+	if (!random_seeded()) {
 		log_error("the management port stays closed: the random generator has no seed");
 		return;
 	}
-	if (!conf->insecure_plain)
-		start_keys(conf);
+	start_keys(conf);
 	if (!start_server(conf, connections))
 		log_error("the management port can't be opened");
-	else if (conf->insecure_plain)
-		log_warn("management on TCP port %u, INSECURE: whoever reaches it owns this host",
-			conf->port);
 	else
 		log_info("management on TCP port %u, sealed, for %u clients", conf->port,
 			conf->client_count);

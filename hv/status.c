@@ -149,7 +149,7 @@ static unsigned draw_key(unsigned at)
 	unsigned width = width_from(facts_column + LABEL);
 
 	if (!key[0]) {
-		row(at, "Key", COLOR_ERROR, "none: whoever reaches the port owns this host");
+		row(at, "Key", COLOR_ERROR, "none: the management port is closed");
 		return at + 1;
 	}
 	row(at, "Key", COLOR_BRIGHT, key);

@@ -5,11 +5,6 @@
 
 #define PROOF_SIZE NOISE_TAG_SIZE /* an empty transport message */
 
-void channel_open(struct channel *c, const struct transport_ops *ops, void *transport)
-{
-	*c = (struct channel){.ops = ops, .transport = transport, .state = CHANNEL_PLAIN};
-}
-
 void channel_open_host(struct channel *c, const struct transport_ops *ops, void *transport,
 	const struct channel_host *host)
 {
@@ -219,11 +214,6 @@ int64_t channel_read(struct channel *c, uint8_t *buf, size_t size)
 {
 	int64_t n;
 
-	if (c->state == CHANNEL_PLAIN) {
-		n = c->ops->read(c->transport, buf, size);
-		c->drained = n == 0;
-		return n;
-	}
 	if (c->state != CHANNEL_SEALED)
 		return ERR_CLOSED;
 	n = c->ops->read(c->transport, buf + c->parked, size - c->parked);
@@ -240,8 +230,6 @@ int64_t channel_write(struct channel *c, const uint8_t *buf, size_t size)
 	uint8_t message[CHANNEL_OVERHEAD + CHANNEL_SEND_MAX];
 	size_t room, done = 0;
 
-	if (c->state == CHANNEL_PLAIN)
-		return c->ops->write(c->transport, buf, size);
 	if (c->state != CHANNEL_SEALED)
 		return ERR_CLOSED;
 	/* A message that was sealed has to go, and whole: only what there is room for is sealed. */

@@ -1,8 +1,8 @@
 /*
  * What a connection's bytes pass through. Below is a transport: TCP of the appliance, or a socket
- * of another system. Above, the server or the client library, and their frames. A plain channel
- * carries bytes as they are; a sealed one runs the handshake of mgmt/noise.h and carries them in
- * its messages, each behind its length as 16 bits, little-endian:
+ * of another system. Above, the server or the client library, and their frames. It runs the
+ * handshake of mgmt/noise.h and carries bytes in its messages, each behind its length as 16 bits,
+ * little-endian:
  *
  *     client -> host   the first handshake message, with an empty payload
  *     host -> client   the second, with an empty payload
@@ -54,7 +54,6 @@ struct channel_host {
 };
 
 enum channel_state {
-	CHANNEL_PLAIN,
 	CHANNEL_HOST_FIRST,    /* a host waits for the first message */
 	CHANNEL_HOST_ANSWER,   /* ... has it, and owes the second */
 	CHANNEL_HOST_PROOF,    /* ... for the proof */
@@ -79,10 +78,7 @@ struct channel {
 	uint8_t message[CHANNEL_HEADER + NOISE_FIRST_SIZE]; /* of the handshake, being received */
 };
 
-/* Bytes as they are. */
-void channel_open(struct channel *c, const struct transport_ops *ops, void *transport);
-
-/* The host's end of a sealed channel. channel_handshake() comes next. */
+/* The host's end. channel_handshake() comes next. */
 void channel_open_host(struct channel *c, const struct transport_ops *ops, void *transport,
 	const struct channel_host *host);
 
@@ -94,10 +90,10 @@ int channel_open_client(struct channel *c, const struct transport_ops *ops, void
 	const struct noise_keys *keys, const uint8_t host_key[NOISE_KEY_SIZE],
 	const uint8_t random[NOISE_KEY_SIZE]) MUST_CHECK;
 
-/* Bytes pass: the handshake is done, or there is none. */
+/* Bytes pass: the handshake is done. */
 static inline bool channel_ready(const struct channel *c)
 {
-	return c->state == CHANNEL_PLAIN || c->state == CHANNEL_SEALED;
+	return c->state == CHANNEL_SEALED;
 }
 
 /* What comes next takes as long as a handshake does, and `hold` keeps it from being done. */
@@ -107,9 +103,9 @@ static inline bool channel_owes_answer(const struct channel *c)
 }
 
 /*
- * Goes on with the handshake. OK: it is done, or the channel is plain. ERR_AGAIN: when the
- * transport has bytes, or the owner no longer holds the answer. Else the channel is over. ERR_PERM: an unknown client; ERR_INVALID: not its
- * handshake, or not with our key; ERR_CLOSED.
+ * Goes on with the handshake. OK: it is done. ERR_AGAIN: when the transport has bytes, or the owner
+ * no longer holds the answer. Else the channel is over. ERR_PERM: an unknown client; ERR_INVALID: not
+ * its handshake, or not with our key; ERR_CLOSED.
  */
 int channel_handshake(struct channel *c) MUST_CHECK;
 

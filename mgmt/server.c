@@ -191,10 +191,7 @@ int server_accept(struct server *s, const struct transport_ops *ops, void *trans
 
 	list_remove(&c->link);
 	*c = (struct conn){.server = s, .open = true, .readable = true, .active_us = now_us};
-	if (s->config.host)
-		channel_open_host(&c->channel, ops, transport, s->config.host);
-	else
-		channel_open(&c->channel, ops, transport);
+	channel_open_host(&c->channel, ops, transport, s->config.host);
 	c->channel.hold = true;
 	list_init(&c->link);
 	list_init(&c->work);

@@ -86,7 +86,7 @@ struct server_config {
 	uint32_t requests;    /* in progress, of all connections */
 	uint32_t buffers;     /* to receive (32 KiB) and to send (16 KiB), so many of each kind */
 	uint32_t inputs;      /* requests that give input to a guest; 4 KiB each */
-	const struct channel_host *host; /* whose keys seal connections; NULL: they are plain */
+	const struct channel_host *host; /* its key, and the clients that it lets in */
 };
 
 #define SERVER_CONFIG_DEFAULT                                                                      \
@@ -134,7 +134,7 @@ struct server {
 	uint64_t now_us;
 	struct conn *conns;
 	struct list free_conns;
-	struct party *parties; /* strangers, then a client for each key; all are one if plain */
+	struct party *parties; /* strangers, then a client for each key */
 	uint32_t party_count;
 	uint64_t polls;
 	struct list ready;               /* parties with conns that have something to do */

@@ -15,7 +15,7 @@ static const uint32_t weight_of[SERVER_ROLES] = {1, 1, 2, 2, 4};
 
 uint32_t admit_parties(const struct server_config *config)
 {
-	return config->host ? 1 + (uint32_t)config->host->client_count : 1;
+	return 1 + (uint32_t)config->host->client_count;
 }
 
 size_t admit_memory(const struct server_config *config)
@@ -28,7 +28,7 @@ void admit_init(struct server *s)
 	s->party_count = admit_parties(&s->config);
 	for (uint32_t i = 0; i < s->party_count; i++) {
 		struct party *p = &s->parties[i];
-		uint8_t role = i ? s->config.host->clients[i - 1].role : SERVER_ROLES - 1;
+		uint8_t role = i ? s->config.host->clients[i - 1].role : 0;
 
 		*p = (struct party){.role = role < SERVER_ROLES ? role : 0};
 		p->weight = weight_of[p->role];

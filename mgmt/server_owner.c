@@ -42,12 +42,12 @@ static const uint8_t allowed[] = {
 
 enum config_role conn_role(const struct conn *c)
 {
-	return c->channel.client ? (enum config_role)c->channel.client->role : ROLE_ADMIN;
+	return (enum config_role)c->channel.client->role;
 }
 
 uint16_t conn_owner(const struct conn *c)
 {
-	return c->channel.client ? c->channel.client->owner : OWNER_HOST;
+	return c->channel.client->owner;
 }
 
 static const char *role_name(enum config_role role)

@@ -25,7 +25,7 @@ TEST(config_empty_gives_the_defaults)
 	CHECK_EQ(config.log_level, LOG_INFO);
 	CHECK(config.dhcp);
 	CHECK_EQ(config.port, 7117);
-	CHECK(!config.insecure_plain && !config.smt && !config.debug_wait);
+	CHECK(!config.smt && !config.debug_wait);
 	CHECK_EQ(config.max_cores, 0);
 	CHECK_EQ(config.max_memory, 0);
 	CHECK_EQ(config.reserve, 0);
@@ -35,7 +35,7 @@ TEST(config_every_key)
 {
 	CHECK_EQ(parse("console = serial\nlog = debug\naddress = 10.1.2.3/24\ngateway=10.1.2.1\n"
 		       "ntp = 10.1.2.7:1123\n"
-		       "dns = 9.9.9.9\nport = 65535\ninsecure-plain = yes\ncores = 4\n"
+		       "dns = 9.9.9.9\nport = 65535\ncores = 4\n"
 		       "memory = 2G\nreserve = 64M\nsmt = on\ndebug-wait = yes\n"),
 		0);
 	CHECK(config.serial_console && !config.screen_console);
@@ -48,7 +48,7 @@ TEST(config_every_key)
 	CHECK_EQ(config.port, 65535);
 	CHECK_EQ(config.ntp, 0x0a010207);
 	CHECK_EQ(config.ntp_port, 1123);
-	CHECK(config.insecure_plain && config.smt && config.debug_wait);
+	CHECK(config.smt && config.debug_wait);
 	CHECK_EQ(config.max_cores, 4);
 	CHECK_EQ(config.max_memory, 2 * GIB);
 	CHECK_EQ(config.reserve, 64 * MIB);
@@ -78,7 +78,7 @@ TEST(config_errors_name_line_key_value_and_remedy)
 	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
 	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns ntp port "
-		       "authorized host-key insecure-plain cores memory reserve owner-max-memory "
+		       "authorized host-key cores memory reserve owner-max-memory "
 		     "owner-max-guests owner-max-snapshots smt debug-wait");
 	REFUSES("smt =", "line 1: smt = \"\": write on or off");
 }
@@ -146,7 +146,7 @@ TEST(config_bad_numbers)
 		"memory = G",
 		"reserve = 0",
 		"memory = 1G\nreserve = 1G",
-		"insecure-plain = true",
+		"insecure-plain = yes",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

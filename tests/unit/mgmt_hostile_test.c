@@ -332,7 +332,7 @@ TEST(a_client_that_reads_late_gets_everything)
 TEST(limits_of_requests_and_connections)
 {
 	struct proto_get wait = {.ref = {.name = "w", .kind = PROTO_KIND_GUEST}};
-	struct client c[8], more;
+	struct client c[8], strangers[8], more;
 	struct answer a;
 
 	world_begin(NULL);
@@ -361,6 +361,8 @@ TEST(limits_of_requests_and_connections)
 	CHECK_EQ(a.m.error.retry_ms, SERVER_RETRY_MS);
 	for (int i = 3; i < 8; i++)
 		client_open(&c[i]);
+	for (int i = 0; i < 8; i++)
+		client_connect(&strangers[i]);
 	/* all are taken, and none has been idle for long */
 	CHECK_EQ(client_try(&more), ERR_LIMIT);
 	CHECK(more.closed && more.reset);
@@ -368,12 +370,18 @@ TEST(limits_of_requests_and_connections)
 	now_us += SERVER_IDLE_US;
 	client_send(&c[2], PROTO_GET_INFO, 2, NULL);
 	settle();
+	for (int i = 0; i < 8; i++) {
+		client_end(&strangers[i]);
+		client_connect(&strangers[i]);
+	}
 	client_open(&more);
 	/* the one that was idle longest made room */
 	CHECK(c[3].closed && !c[2].closed && !c[4].closed && !c[0].closed);
 	client_end(&more);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 8; i++) {
 		client_end(&c[i]);
+		client_end(&strangers[i]);
+	}
 	world_end();
 }
 
@@ -425,7 +433,7 @@ TEST(readers_and_inputs_run_out)
 TEST(few_buffers_serve_many_connections)
 {
 	const struct server_config tight = {
-		.connections = 32, .requests = 64, .buffers = 1, .inputs = 1};
+		.connections = 40, .requests = 64, .buffers = 2, .inputs = 1};
 	struct proto_create run = create_of("prog");
 	struct client c[32];
 	struct answer a;
