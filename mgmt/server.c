@@ -96,7 +96,8 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 {
 	struct arena arena = {memory, size};
 
-	*s = (struct server){.config = *config};
+	memset(s, 0, sizeof(*s)); /* (a literal of this size would stand on the stack first) */
+	s->config = *config;
 	s->watch_mask = watch_lists(config) - 1;
 	s->conns = arena_take(&arena, sizeof(struct conn) * config->connections);
 	s->watchers = arena_take(&arena, sizeof(struct list) * watch_lists(config));
