@@ -169,6 +169,18 @@ static long read_file(void *arg, void *buf, size_t size)
 	return (long)n;
 }
 
+int upload_file(struct settings *s, FILE *f, uint64_t size, const char *name,
+	struct creel_image *image)
+{
+	struct reading r = {.file = f};
+	int code;
+
+	progress_begin(&r.progress, s, name, size, true);
+	code = creel_put(s->host_connection, name, size, read_file, &r, image);
+	progress_hide(&r.progress);
+	return code;
+}
+
 /* The file's name without folders and a ".elf" at its end. */
 static const char *default_name(char *path)
 {
@@ -181,7 +193,6 @@ static const char *default_name(char *path)
 
 static int put_file(struct settings *s, FILE *f, const char *path, const char *name)
 {
-	struct reading r = {.file = f};
 	struct creel_image image;
 	struct stat st;
 	char buf[32];
@@ -196,9 +207,7 @@ static int put_file(struct settings *s, FILE *f, const char *path, const char *n
 			path);
 		return EXIT_REFUSED;
 	}
-	progress_begin(&r.progress, s, name, (uint64_t)st.st_size, true);
-	code = creel_put(s->host_connection, name, (uint64_t)st.st_size, read_file, &r, &image);
-	progress_hide(&r.progress);
+	code = upload_file(s, f, (uint64_t)st.st_size, name, &image);
 	if (code != CREEL_OK)
 		return failed(s, code);
 	if (s->json) {

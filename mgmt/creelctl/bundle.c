@@ -69,11 +69,6 @@ static bool write_bundle(const struct settings *s, FILE *to)
 	       fflush(to) == 0;
 }
 
-static long read_file(void *arg, void *buf, size_t size)
-{
-	return (long)fread(buf, 1, size, arg);
-}
-
 /* The image's name is the kernel's, as it came. */
 bool put_kernel(struct settings *s, uint64_t *image, int *status)
 {
@@ -95,7 +90,7 @@ bool put_kernel(struct settings *s, uint64_t *image, int *status)
 
 	rewind(f);
 	path = strdup(s->kernel);
-	code = creel_put(s->host_connection, basename(path), (uint64_t)size, read_file, f, &put);
+	code = upload_file(s, f, (uint64_t)size, basename(path), &put);
 	free(path);
 	fclose(f);
 	if (code != CREEL_OK) {

@@ -221,6 +221,12 @@ void format_value(const char *key, const char *value, size_t size);
  * the exit status. */
 bool put_kernel(struct settings *s, uint64_t *image, int *status);
 
+/* ---- act.c ---- */
+
+/* creel_put() of the `size` bytes of a file, with a progress bar where one is wanted. */
+int upload_file(struct settings *s, FILE *f, uint64_t size, const char *name,
+	struct creel_image *image);
+
 /* ---- the commands ---- */
 
 extern const struct command bench_commands[];
