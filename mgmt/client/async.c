@@ -61,6 +61,7 @@ int creel_fd(struct creel *c)
 static void finish(struct creel *c, struct call *k, int code)
 {
 	struct call **at = &c->calls;
+	bool inside = c->inside;
 
 	while (*at != k)
 		at = &(*at)->next;
@@ -68,7 +69,9 @@ static void finish(struct creel *c, struct call *k, int code)
 	c->call_count--;
 	if (k->end)
 		k->end(c, k);
+	c->inside = true;
 	k->done(k->arg, code);
+	c->inside = inside;
 	free(k);
 }
 
@@ -129,14 +132,12 @@ void creel_cancel(struct creel *c, const void *arg)
 	watch(c);
 }
 
-static int process(struct creel *c)
+/* Whole frames that are here, and what they let the calls send. */
+static int catch_up(struct creel *c)
 {
-	int err = c->fd < 0 ? client_fail(c, CREEL_CONNECTION, "not connected to a host")
-			    : client_seal_flush(c);
 	struct frame f;
+	int err = CREEL_OK;
 
-	if (err == CREEL_OK)
-		err = client_fill(c, false);
 	while (err == CREEL_OK && c->fd >= 0 && client_has_frame(c)) {
 		err = client_next_frame(c, &f);
 		if (err == CREEL_OK && f.header.request == 0 && f.header.type == PROTO_ERROR)
@@ -144,12 +145,40 @@ static int process(struct creel *c)
 		else if (err == CREEL_OK)
 			client_dispatch(c, &f);
 	}
-	for (struct call *k = c->calls, *next; k && c->fd >= 0; k = next) {
-		next = k->next;
+	for (struct call *k = c->calls; k && c->fd >= 0; k = k->next) {
 		if (k->send && !k->cancelled && k->send(c, k) == CALL_ENOUGH)
 			(void)cancel(c, k);
 	}
 	return err;
+}
+
+static int process(struct creel *c)
+{
+	int err = c->fd < 0 ? client_fail(c, CREEL_CONNECTION, "not connected to a host")
+			    : client_seal_flush(c);
+
+	if (err == CREEL_OK)
+		err = client_fill(c, false);
+	return err == CREEL_OK ? catch_up(c) : err;
+}
+
+void client_let_go_on(struct creel *c, int code)
+{
+	char error[sizeof(c->error)];
+	uint32_t retry_ms = c->retry_ms;
+
+	if (!c->calls)
+		return;
+	memcpy(error, c->error, sizeof(error));
+	c->no_wait++;
+	if (c->fd >= 0)
+		(void)catch_up(c);
+	c->no_wait--;
+	if (c->fd < 0)
+		client_end_calls(c, code == CREEL_OK ? CREEL_CONNECTION : code);
+	watch(c);
+	memcpy(c->error, error, sizeof(error));
+	c->retry_ms = retry_ms;
 }
 
 int creel_process(struct creel *c)
@@ -249,8 +278,6 @@ int client_call(struct creel *c, uint16_t type, const void *message, struct call
 	err = client_request(c, type, message, &k->request);
 	if (err == CREEL_OK)
 		err = wait_for(c, k);
-	if (c->fd < 0)
-		client_end_calls(c, err);
-	watch(c);
+	client_let_go_on(c, err);
 	return err;
 }

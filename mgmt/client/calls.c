@@ -603,5 +603,6 @@ int creel_put(struct creel *c, const char *name, uint64_t size,
 	} while (err == CREEL_OK && f.header.type != PROTO_IMAGE);
 	if (err == CREEL_OK)
 		client_image(image, &f.message.image);
+	client_let_go_on(c, err);
 	return err;
 }

@@ -342,6 +342,8 @@ static int reach(struct creel *c, const char *address, int timeout_ms)
 	char host[256], port[8];
 	int error = 0, one = 1;
 
+	if (c->inside)
+		return client_fail(c, CREEL_INVALID, "a callback can't connect");
 	end_connection(c);
 	if (!split_address(address, host, sizeof(host), port, sizeof(port)))
 		return client_fail(c, CREEL_INVALID,

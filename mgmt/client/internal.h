@@ -72,6 +72,11 @@ int client_lost(struct creel *c, int code, const char *format, ...) PRINTF(3, 4)
 int client_call(struct creel *c, uint16_t type, const void *message, struct call *k, size_t size);
 /* Gives a frame to the call among those started that it belongs to, if any. */
 void client_dispatch(struct creel *c, const struct frame *f);
+/*
+ * At the end of a call that waited, with its code: it may have received what those that were started
+ * go on with, which creel_fd() can't know of. Leaves the error text as it was.
+ */
+void client_let_go_on(struct creel *c, int code);
 /* All that were started are over. */
 void client_end_calls(struct creel *c, int code);
 /* creel_fd() looks at an input too, or no longer. False: it can't, or has nobody to tell. */

@@ -87,7 +87,8 @@ static void next_of_chain(void *arg, int code)
 	CHECK(code == CREEL_OK);
 	if (!chain_left--)
 		return;
-	/* a callback can start calls, but not wait */
+	/* a callback can start calls, but not wait or connect */
+	CHECK(creel_open(c, NULL, 5000) == CREEL_INVALID);
 	CHECK(creel_kill(c, "1") == CREEL_INVALID);
 	CHECK(creel_process(c) == CREEL_INVALID);
 	creel_async(c, next_of_chain, arg);
@@ -184,6 +185,35 @@ static void ended_early(uint64_t guest)
 	CHECK(waiting.code == CREEL_OK && waiting.item.image.id);
 }
 
+/* What a call that waits receives for others isn't lost on them. */
+static void beside_one_that_waits(void)
+{
+	struct creel_streams streams = {.output = keep};
+	struct creel_info info;
+	struct result r, failing;
+	int ends[2];
+
+	CHECK(pipe(ends) == 0 && write(ends[1], "waited for", 10) == 10);
+	close(ends[1]);
+	start(&r);
+	streams.arg = &r;
+	streams.input_fd = ends[0];
+	CHECK(creel_run_attached(c, "cat", false, NULL, &streams, &r.status) == CREEL_OK);
+	for (int i = 0; i < 2; i++)
+		CHECK(creel_get_info(c, &info) == CREEL_OK);
+	go_on(0);
+	CHECK(r.code == CREEL_OK && !strcmp(r.output, "waited for"));
+	close(ends[0]);
+
+	/* each has its own error */
+	start(&failing);
+	CHECK(creel_kill(c, "first-name") == CREEL_OK);
+	CHECK(creel_kill(c, "second-name") == CREEL_NOENT);
+	CHECK(strstr(creel_error_text(c), "second-name"));
+	go_on(0);
+	CHECK(failing.code == CREEL_NOENT && strstr(failing.text, "first-name"));
+}
+
 static long read_nothing(void *arg, void *buf, size_t size)
 {
 	(void)arg, (void)buf, (void)size;
@@ -246,6 +276,7 @@ int main(int argc, char **argv)
 	many_at_once();
 	one_after_the_other();
 	streams_side_by_side();
+	beside_one_that_waits();
 	not_started();
 	CHECK(creel_run(c, "wait", NULL, &guest) == CREEL_OK);
 	ended_early(guest);
