@@ -441,6 +441,10 @@ UNIT_TESTS         += guest_again
 guest_again_SRC    := $(CORE_SRC)
 guest_again_CFLAGS := $(PAPER_CPU)
 
+UNIT_TESTS         += guest_verbs
+guest_verbs_SRC    := $(CORE_SRC)
+guest_verbs_CFLAGS := $(PAPER_CPU)
+
 UNIT_TESTS   += sched guest_smp
 sched_SRC        := $(CORE_SRC)
 sched_CFLAGS     := $(PAPER_CPU)
