@@ -4,7 +4,7 @@ BUILD := build
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 
-all: appliance guests creelctl
+all: appliance guests creelctl agent
 
 # A step that fails half-way leaves nothing that looks finished.
 .DELETE_ON_ERROR:
@@ -41,9 +41,9 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/ring.c net/siphash.c net/sntp.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
-MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c mgmt/server_conn.c \
-	mgmt/server_create.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_request.c \
-	mgmt/server_stream.c
+MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c \
+	mgmt/server_agent.c mgmt/server_conn.c mgmt/server_create.c mgmt/server_list.c \
+	mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
 
@@ -140,16 +140,18 @@ check-reproducible:
 # ---- the client: libcreel and creelctl, for Linux ------------------------------------------------
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
-CLIENT_SRC   := mgmt/client/async.c mgmt/client/calls.c mgmt/client/codes.c mgmt/client/config.c \
-	mgmt/client/connection.c mgmt/client/hosts.c mgmt/client/keys.c mgmt/client/seal.c \
-	mgmt/client/streams.c \
+CLIENT_SRC   := mgmt/client/agent.c mgmt/client/async.c mgmt/client/calls.c mgmt/client/codes.c \
+	mgmt/client/config.c mgmt/client/connection.c mgmt/client/hosts.c mgmt/client/keys.c \
+	mgmt/client/seal.c mgmt/client/streams.c \
 	mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c $(PROTO_SRC)
 CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c mgmt/creelctl/bundle.c \
-	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/format.c \
+	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/exec.c \
+	mgmt/creelctl/format.c \
 	mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/host.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c \
 	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \
 	mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
+CREELCTL_SRC += guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
 
@@ -293,6 +295,27 @@ GUEST_OBJ := $(patsubst %,$(BUILD)/sdk.d/guest-sdk/examples/%.o,$(EXAMPLES)) \
 .SECONDARY: $(GUEST_OBJ)
 -include $(SDK_OBJ:.o=.d) $(GUEST_OBJ:.o=.d)
 
+# ---- the agent in Linux guests: one static program ------------------------------------------------
+
+AGENT_SRC := $(addprefix guest-sdk/linux/,boot.c files.c freeze.c link.c main.c session.c spawn.c \
+	tar_files.c tar_in.c unique.c)
+AGENT_OBJ := $(patsubst %.c,$(BUILD)/agent.d/%.o,$(AGENT_SRC))
+
+AGENT_CC     := musl-gcc
+AGENT_CFLAGS := -std=gnu11 -Os -I. -D_GNU_SOURCE $(WARN) -ffunction-sections \
+	-ffile-prefix-map=$(CURDIR)=. -MMD -MP
+
+agent: $(BUILD)/creel-agent
+
+$(BUILD)/agent.d/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(AGENT_CC) $(AGENT_CFLAGS) -c $< -o $@
+
+$(BUILD)/creel-agent: $(AGENT_OBJ)
+	$(AGENT_CC) -static -s -Wl,--gc-sections -Wl,--build-id=none $^ -o $@
+
+-include $(AGENT_OBJ:.o=.d)
+
 # ---- host unit tests: the appliance's own sources, built for this system with sanitizers --------
 # A test NAME is added to UNIT_TESTS and is tests/unit/NAME_test.c with the sources in NAME_SRC;
 # NAME_SAN picks a sanitizer other than address,undefined.
@@ -409,7 +432,8 @@ channel_SRC := mgmt/channel.c $(noise_SRC)
 
 UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner
 mgmt_proto_SRC   := $(PROTO_SRC)
-FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_host.c tests/fake_hv_script.c tests/fake_hv_thing.c lib/err.c lib/fmt.c
+FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_agent.c tests/fake_hv_host.c \
+	tests/fake_hv_script.c tests/fake_hv_thing.c lib/err.c lib/fmt.c
 mgmt_sealed_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_server_SRC  := $(filter-out mgmt/channel.c,$(mgmt_sealed_SRC)) tests/unit/clear_channel.c
 mgmt_hostile_SRC := $(mgmt_server_SRC)
@@ -530,11 +554,13 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 # ---- creelctl against the server over TCP of this system, on pretended guests ---------------------
 
-mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl $(BUILD)/mgmt/async-client
+mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl $(BUILD)/mgmt/async-client $(BUILD)/creel-agent
 	@$(MAKE) -s creelctl libcreel man
-	@bad=0; for t in creelctl product terminal install load; do tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; done; exit $$bad
+	@bad=0; for t in creelctl product terminal install load agent; do \
+		CREEL_AGENT=$(BUILD)/creel-agent tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; \
+		done; exit $$bad
 
-FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
+FAKE_HOST_OBJ := $(patsubst %.c,$(BUILD)/mgmt/%.o,tests/mgmt/fake_agent.c tests/mgmt/fake_host.c $(MGMT_SRC) lib/chacha20.c \
 	$(FAKE_HV_SRC))
 MGMT_CTL_OBJ  := $(patsubst %.c,$(BUILD)/mgmt/%.o,$(CREELCTL_SRC) $(CLIENT_SRC))
 
@@ -678,6 +704,6 @@ setup:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help appliance guests test-guests bench creelctl libcreel iso check-reproducible \
+.PHONY: all help appliance agent guests test-guests bench creelctl libcreel iso check-reproducible \
 	demo demo-clang run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct \
 	noise-peer man install FORCE

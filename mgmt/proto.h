@@ -71,6 +71,7 @@ enum proto_type {
 	PROTO_GET = 0x42,            /* proto_get -> GUEST, SNAPSHOT or IMAGE */
 	PROTO_ATTACH = 0x43,         /* proto_attach -> RESULT, streams, then STATUS */
 	PROTO_WAIT = 0x44,           /* proto_get -> STATUS, once the guest has stopped */
+	PROTO_AGENT = 0x45, /* proto_agent -> RESULT, DATA both ways with a guest's agent, DONE */
 
 	/* From the host. */
 	PROTO_WELCOME = 0x80,
@@ -267,6 +268,13 @@ struct proto_attach {
 	uint32_t credit; /* for each output stream */
 };
 
+/* A session with the agent in a Linux guest: DATA of streams 0 and 1 is guest-sdk/linux/agent_proto.h,
+ * which the host passes on. */
+struct proto_agent {
+	struct proto_ref guest;
+	uint32_t credit; /* for what the agent says */
+};
+
 /* ---- from the host ---- */
 
 struct proto_welcome { /* request 0 */
@@ -372,6 +380,7 @@ union proto_message {
 	struct proto_set_limit set_limit;
 	struct proto_publish publish;
 	struct proto_attach attach;
+	struct proto_agent agent;
 	struct proto_welcome welcome;
 	struct proto_error error;
 	struct proto_done done;

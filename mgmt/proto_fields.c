@@ -114,6 +114,9 @@ static const struct proto_field attach[] = {
 	RANGE(credit, 0, PROTO_CREDIT_MAX),
 };
 #undef MESSAGE
+#define MESSAGE struct proto_agent
+static const struct proto_field agent[] = {REF(guest), RANGE(credit, 0, PROTO_CREDIT_MAX)};
+#undef MESSAGE
 #define MESSAGE struct proto_welcome
 static const struct proto_field welcome[] = {
 	RANGE(magic, PROTO_MAGIC, PROTO_MAGIC),
@@ -292,6 +295,7 @@ static const struct proto_layout layouts[] = {
 	ROW(GET, get),
 	ROW(ATTACH, attach),
 	ROW(WAIT, get),
+	ROW(AGENT, agent),
 	ROW(WELCOME, welcome),
 	ROW(ERROR, error),
 	ROW(DONE, done),

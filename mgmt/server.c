@@ -52,6 +52,7 @@ size_t server_memory(const struct server_config *config)
 	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS +
 	       (size_t)RX_SIZE * config->buffers +
 	       (size_t)BLOCK_SIZE * ((size_t)config->buffers + ARGS_BLOCKS) +
+	       align_up(sizeof(struct agent_link), 16) * config->inputs +
 	       (size_t)SERVER_INPUT_CREDIT * config->inputs;
 }
 
@@ -108,6 +109,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		pool_init(&s->send, &arena, config->buffers, BLOCK_SIZE) < 0 ||
 		pool_init(&s->args, &arena, ARGS_BLOCKS, BLOCK_SIZE) < 0 ||
 		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0 ||
+		pool_init(&s->links, &arena, config->inputs, sizeof(struct agent_link)) < 0 ||
 		pool_init(&s->tickets, &arena, tickets(config), sizeof(struct ticket)) < 0 ||
 		pool_init(&s->large_tickets, &arena, SERVER_TICKET_BLOCKS, BLOCK_SIZE) < 0)
 		return ERR_NOMEM;

@@ -85,7 +85,7 @@ struct server_config {
 	uint32_t connections; /* at most so many at once */
 	uint32_t requests;    /* in progress, of all connections */
 	uint32_t buffers;     /* to receive (32 KiB) and to send (16 KiB), so many of each kind */
-	uint32_t inputs;      /* requests that give input to a guest; 4 KiB each */
+	uint32_t inputs;      /* requests that give input to a guest or its agent; 4 KiB each */
 	const struct channel_host *host; /* its key, and the clients that it lets in */
 };
 
@@ -147,7 +147,8 @@ struct server {
 	struct list *watchers; /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
 	uint64_t look_due_us;
-	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets;
+	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links;
+	uint64_t last_session; /* with a guest's agent */
 	uint32_t connections;
 	uint32_t strangers; /* of these, those that have not said hello */
 	uint32_t queued[SERVER_ROLES];

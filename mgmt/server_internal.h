@@ -124,6 +124,31 @@ struct stream_state {
 	uint64_t input_position;
 };
 
+/* The port of a guest's agent, while some session goes over it. */
+struct agent_link {
+	uint64_t guest, position;
+	int slot;          /* of its reader */
+	bool skipping;     /* more came without a zero than a frame has */
+	uint32_t sessions;
+	uint32_t passed;   /* bytes of the first frame's payload that its client has got */
+};
+
+enum agent_end { AGENT_GOES_ON, AGENT_ENDED, AGENT_ROLLED_BACK, AGENT_BROKE_RULE };
+
+struct agent_state {
+	struct agent_link *link;
+	uint64_t session;
+	bool opened, input_end, end_sent;
+	uint8_t end; /* enum agent_end */
+	uint8_t *block; /* input that the agent has not been sent */
+	uint32_t block_head, block_size;
+	uint32_t credit; /* that the client has left for input */
+	uint32_t owed;   /* and what it gets back next */
+	uint32_t fresh;  /* credit for output that the agent has not been told of */
+	uint64_t allowed; /* and what it has left of what it was told */
+	uint64_t input_position, out_position;
+};
+
 struct log_state {
 	uint64_t seq;
 	uint32_t credit;
@@ -148,6 +173,7 @@ struct request {
 		struct put_state put;
 		struct stream_state stream;
 		struct log_state log;
+		struct agent_state agent;
 	};
 };
 
@@ -294,5 +320,13 @@ void stream_error(struct conn *c, uint64_t number, int err);
 bool request_is_stream(const struct request *r);
 void stream_input(struct request *r, const struct proto_data *m);
 uint32_t *stream_credit(struct request *r, uint8_t stream);
+
+/* server_agent.c */
+void agent_start(struct conn *c, uint64_t number, const struct proto_agent *m);
+bool request_is_agent(const struct request *r);
+void agent_input(struct request *r, const struct proto_data *m);
+uint32_t *agent_credit(struct request *r, uint8_t stream);
+/* The sessions of a guest end that has become what it was before them. */
+void agent_rolled_back(struct server *s, uint64_t guest);
 
 #endif

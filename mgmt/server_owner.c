@@ -38,6 +38,7 @@ static const uint8_t allowed[] = {
 	[PROTO_GET] = ALL,
 	[PROTO_ATTACH] = ALL,
 	[PROTO_WAIT] = ALL,
+	[PROTO_AGENT] = ACT,
 };
 
 enum config_role conn_role(const struct conn *c)

@@ -195,8 +195,13 @@ static void rollback(struct conn *c, uint64_t number, const struct proto_rollbac
 	uint64_t guest, snapshot;
 
 	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &guest, NULL) &&
-		ref_resolve(c, number, &m->snapshot, SNAPSHOT_ONLY, false, &snapshot, NULL))
-		request_done(c, number, guest_rollback(guest, snapshot));
+		ref_resolve(c, number, &m->snapshot, SNAPSHOT_ONLY, false, &snapshot, NULL)) {
+		int err = guest_rollback(guest, snapshot);
+
+		if (err == OK)
+			agent_rolled_back(c->server, guest);
+		request_done(c, number, err);
+	}
 }
 
 static void set_limit(struct conn *c, uint64_t number, const struct proto_set_limit *m)
@@ -218,8 +223,9 @@ static bool credit_add(uint32_t *credit, uint32_t bytes)
 
 static void request_credit(struct request *r, const struct proto_credit *m)
 {
-	uint32_t *credit =
-		request_is_stream(r) ? stream_credit(r, m->stream) : log_credit(r, m->stream);
+	uint32_t *credit = request_is_stream(r)  ? stream_credit(r, m->stream)
+			   : request_is_agent(r) ? agent_credit(r, m->stream)
+						 : log_credit(r, m->stream);
 
 	if (!credit)
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
@@ -247,6 +253,8 @@ static void request_continue(struct request *r, uint16_t type, const union proto
 			put_data(r, &m->data);
 		else if (request_is_stream(r))
 			stream_input(r, &m->data);
+		else if (request_is_agent(r))
+			agent_input(r, &m->data);
 		else
 			conn_fatal(
 				r->conn, r->number, PROTO_E_PROTOCOL, "this request takes no data");
@@ -340,6 +348,9 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 		break;
 	case PROTO_ATTACH:
 		attach_start(c, number, &m->attach);
+		break;
+	case PROTO_AGENT:
+		agent_start(c, number, &m->agent);
 		break;
 	case PROTO_WAIT:
 		wait_start(c, number, &m->get);

@@ -10,6 +10,7 @@
  *     sleep N                   N ticks
  *     spin                      runs for ever
  *     wait                      waits for ever
+ *     agent                     waits for ever; as the first line: the guest has an agent's port
  *     paused                    pauses at its memory limit, once
  *     exit N       crash TEXT   stops
  *
@@ -39,6 +40,10 @@ uint16_t fake_owner(const char *name);
 
 /* Forgets everything. */
 void fake_reset(void);
+
+/* The other end of an agent's port: what was sent to it; what it says, and how much of it was taken. */
+size_t fake_agent_take(uint64_t id, uint8_t *buf, size_t size);
+size_t fake_agent_say(uint64_t id, const uint8_t *data, size_t size);
 
 /* Adds a line to the host's log. */
 void fake_log(const char *line);

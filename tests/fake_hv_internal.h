@@ -42,6 +42,7 @@ struct thing { /* a guest or a snapshot */
 	enum guest_state before_pause;
 	unsigned news;
 	uint64_t forks;
+	uint64_t announced; /* generation + 1 that its agent was told */
 };
 
 struct image {

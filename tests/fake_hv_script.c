@@ -74,7 +74,7 @@ static bool command(struct thing *g, char *line)
 		g->progress = 0;
 	} else if (!strcmp(line, "spin")) {
 		return false;
-	} else if (!strcmp(line, "wait")) {
+	} else if (!strcmp(line, "wait") || !strcmp(line, "agent")) {
 		g->info.state = GUEST_WAITING;
 		return false;
 	} else if (!strcmp(line, "paused")) {

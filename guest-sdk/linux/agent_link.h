@@ -51,9 +51,13 @@ struct agent_reset {
 	uint8_t entropy[64]; /* for the kernel's generator */
 	uint8_t identity[16]; /* random: a machine-id */
 	char name[64];        /* of the guest, with its terminator; empty: it has none */
+	uint8_t mac[6];       /* of its network card; 0: it has none */
+	uint8_t prefix;       /* of its network, in bits */
+	uint8_t reserved;
+	uint8_t address[4], gateway[4]; /* IPv4; 0: none */
 };
 
-_Static_assert(sizeof(struct agent_reset) == 168, "as it lies on the wire");
+_Static_assert(sizeof(struct agent_reset) == 184, "as it lies on the wire");
 
 static inline void agent_store(uint8_t *to, uint64_t value, unsigned bytes)
 {

@@ -46,6 +46,8 @@ const char *creel_code_name(int code)
 		return "no connection";
 	case CREEL_LOCAL:
 		return "local error";
+	case CREEL_EXEC:
+		return "not started";
 	}
 	return "unknown";
 }

@@ -67,6 +67,7 @@ enum creel_code {
 	CREEL_INTERNAL = 15,
 	CREEL_CONNECTION = 100, /* could not connect, or the connection was lost */
 	CREEL_LOCAL = 101,      /* something on this side: a file, memory */
+	CREEL_EXEC = 102,       /* the guest could not start the command */
 };
 
 enum creel_kind { CREEL_ANY = 0, CREEL_GUEST = 1, CREEL_SNAPSHOT = 2, CREEL_IMAGE = 3 };
@@ -227,6 +228,38 @@ enum creel_attach_flags {
 	CREEL_ATTACH_FOLLOW = 8, /* until the guest stops; else only what there is */
 	CREEL_ATTACH_HOLD = 16,  /* the guest waits for us, we miss nothing */
 	CREEL_ATTACH_NOW = 32,   /* from now on; else from the oldest output kept */
+};
+
+/* Something for a command that runs. */
+struct creel_exec_event {
+	uint8_t signal;         /* a number of Linux; 0: its terminal has another size */
+	uint16_t rows, columns;
+};
+
+/* All zero, but for argv and input_fd, is a good start. */
+struct creel_exec {
+	const char *const *argv; /* NULL at the end */
+	const char *const *env;  /* "K=V" more than the guest has; NULL at the end; or NULL */
+	const char *cwd;         /* NULL: / */
+	bool as_user;            /* uid and gid count; else it is root */
+	uint32_t uid, gid;
+	bool tty; /* a terminal of this size, whose output is all CREEL_OUT */
+	uint16_t rows, columns;
+	bool builtin; /* argv is a command of the agent's own: guest-sdk/linux/agent_proto.h */
+	int input_fd; /* read until its end and sent to the command; -1: nothing */
+	int (*output)(void *arg, enum creel_stream_id stream, const void *data, size_t size);
+	/* Asked every moment, and when a signal has come: true with something to pass on. May be NULL. */
+	bool (*event)(void *arg, struct creel_exec_event *event);
+	void *arg;
+	uint32_t start_ms; /* the agent has so long to start it; 0: as long as it takes */
+	/* If set (by a signal handler, say) the call ends within a moment; may be NULL. */
+	const volatile sig_atomic_t *cancel;
+};
+
+struct creel_exec_status {
+	int exit_status;
+	int signal; /* that ended it; 0: it exited */
+	int error;  /* with CREEL_EXEC: errno of Linux, or 0 */
 };
 
 /* ---- connection ---- */
@@ -407,6 +440,21 @@ CREEL_API int creel_remove(struct creel *c, const char *what);
 /* 0 leaves a value as it is. */
 CREEL_API int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages,
 	uint64_t max_guests, uint32_t weight);
+
+/* ---- commands in Linux guests ---- */
+
+/*
+ * Runs a command in a Linux guest with an agent, and returns when it has ended. A guest that was
+ * forked runs it like any other; what was under way in the parent is the parent's.
+ */
+CREEL_API int creel_exec(struct creel *c, const char *guest, const struct creel_exec *exec,
+	struct creel_exec_status *status);
+/*
+ * creel_take_snapshot() while the agent holds every other process still. An error, CREEL_TIMEOUT if
+ * the agent did not answer in `wait_ms`, means that there is no snapshot.
+ */
+CREEL_API int creel_take_quiet_snapshot(struct creel *c, const char *guest, const char *name,
+	bool is_public, uint32_t wait_ms, uint64_t *id);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define QUIESCE_MS     30000u
+#define QUIESCE_TRY_MS 2000u /* an agent that does not answer by then is taken for none */
+
 /* Prints each argument that went well, as container users expect; goes on after one that didn't. */
 static int for_each(
 	struct settings *s, int argc, char **argv, int (*call)(struct creel *c, const char *what))
@@ -131,12 +134,31 @@ int run_rollback(struct settings *s, int argc, char **argv)
 	return EXIT_DONE;
 }
 
+/* With every process at a stand-still, if the guest is one that has an agent, and it answers. */
+static int take_snapshot(const struct settings *s, const char *guest, const char *name, uint64_t *id)
+{
+	struct creel *c = s->host_connection;
+	struct creel_item item;
+	int code;
+
+	if (s->no_quiesce)
+		return creel_take_snapshot(c, guest, name, s->public, id);
+	code = creel_get(c, CREEL_GUEST, guest, &item);
+	if (code != CREEL_OK)
+		return code;
+	if (item.guest.state == CREEL_PAUSED && !s->quiesce)
+		return creel_take_snapshot(c, guest, name, s->public, id);
+	code = creel_take_quiet_snapshot(
+		c, guest, name, s->public, s->quiesce ? QUIESCE_MS : QUIESCE_TRY_MS, id);
+	if (!s->quiesce && (code == CREEL_UNSUPPORTED || code == CREEL_TIMEOUT || code == CREEL_EXEC))
+		return creel_take_snapshot(c, guest, name, s->public, id);
+	return code;
+}
+
 int run_snapshot(struct settings *s, int argc, char **argv)
 {
 	uint64_t id;
-	int code =
-		creel_take_snapshot(s->host_connection, argv[0],
-		argc > 1 ? argv[1] : s->name, s->public, &id);
+	int code = take_snapshot(s, argv[0], argc > 1 ? argv[1] : s->name, &id);
 
 	if (code != CREEL_OK)
 		return failed(s, code);

@@ -76,6 +76,9 @@ static const struct option limit_options[] = {
 static const struct option snapshot_options[] = {
 	VALUE(0, "name", TEXT, &settings.name, "NAME", "a name to call it by"),
 	FLAG(0, "public", &settings.public, "all clients of the host may see and fork it"),
+	FLAG(0, "quiesce", &settings.quiesce,
+		"only if the agent of a Linux guest holds its processes still"),
+	FLAG(0, "no-quiesce", &settings.no_quiesce, "without asking its agent"),
 	END_OPTIONS,
 };
 
@@ -268,7 +271,8 @@ static const struct command snapshot_commands[] = {
 		.name = "snapshot",
 		.synopsis = "GUEST [NAME]",
 		.summary = "freeze the whole of a guest as a snapshot",
-		.text = "The guest goes on at once.",
+		.text = "The guest goes on at once. The processes of a Linux guest stand still\n"
+			"meanwhile if its agent answers.",
 		.options = snapshot_options,
 		.least = 1,
 		.most = 2,
@@ -436,6 +440,7 @@ static const struct command own_commands[] = {
 
 const struct command_group command_groups[] = {
 	{"Guests", guest_commands},
+	{"In Linux guests", linux_commands},
 	{"Snapshots and forks", snapshot_commands},
 	{"Images", image_commands},
 	{"The host", host_commands},

@@ -35,7 +35,7 @@ struct settings {
 	const char *host, *format;
 	bool json; /* also with --format */
 	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach, tty;
-	bool only_stdout, only_stderr, reset, force, from_start, public, off;
+	bool only_stdout, only_stderr, reset, force, from_start, public, off, quiesce, no_quiesce;
 	const char *name, *kernel, *initrd, *cmdline;
 	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
 	const char *env[LIST_MAX + 1];
@@ -105,6 +105,7 @@ struct command_group {
 	const struct command *commands; /* name NULL at the end */
 };
 
+extern const struct command linux_commands[]; /* exec.c */
 extern const struct command_group command_groups[]; /* title NULL at the end */
 extern const struct command key_commands[];         /* host.c */
 

@@ -9,6 +9,7 @@
  */
 #include "mgmt/server.h"
 #include "tests/fake_hv.h"
+#include "tests/mgmt/fake_agent.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -171,14 +172,17 @@ static void take_keys(int argc, char **argv)
 static void serve(struct server *server, int listener)
 {
 	for (;;) {
-		struct pollfd fds[CLIENTS_MAX + 1] = {{.fd = listener, .events = POLLIN}};
+		struct pollfd fds[CLIENTS_MAX + 1 + FAKE_AGENTS_FDS] = {{.fd = listener, .events = POLLIN}};
 		bool busy = fake_tick();
 
+		busy |= fake_agents_tick();
 		busy = server_poll(server, host_now_us()) || busy;
 		for (int i = 0; i < CLIENTS_MAX; i++)
 			fds[i + 1] = (struct pollfd){.fd = clients[i].fd,
 				.events = (short)(POLLIN | (clients[i].out_size ? POLLOUT : 0))};
-		if (poll(fds, CLIENTS_MAX + 1, busy ? 0 : 2) <= 0)
+		unsigned agents = fake_agents_poll(fds + CLIENTS_MAX + 1);
+
+		if (poll(fds, CLIENTS_MAX + 1 + agents, busy ? 0 : 2) <= 0)
 			continue;
 		for (int i = 0; i < CLIENTS_MAX; i++) {
 			if (fds[i + 1].revents && clients[i].fd >= 0) {

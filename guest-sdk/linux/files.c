@@ -1,0 +1,141 @@
+/* The agent's own commands (agent_proto.h), each in a process of its own. */
+#include "guest-sdk/linux/agent.h"
+#include "guest-sdk/linux/tar.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fails(const char *path, const char *what)
+{
+	fprintf(stderr, "%s: %s\n", path, what);
+	return 1;
+}
+
+static ssize_t copy(int from, int to)
+{
+	static char buf[64 * 1024];
+	ssize_t n;
+
+	while ((n = read(from, buf, sizeof(buf))) > 0) {
+		for (ssize_t done = 0; done < n;) {
+			ssize_t m = write(to, buf + done, (size_t)(n - done));
+
+			if (m < 0)
+				return -1;
+			done += m;
+		}
+	}
+	return n;
+}
+
+/* Under another name until it is whole. */
+static int push(const char *path, const char *mode_text)
+{
+	char part[PATH_MAX];
+	struct stat st;
+	int fd, err = 0;
+
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return fails(path, strerror(EISDIR));
+	if (snprintf(part, sizeof(part), "%s.%d.part", path, getpid()) >= PATH_MAX)
+		return fails(path, strerror(ENAMETOOLONG));
+	fd = open(part, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fails(path, strerror(errno));
+	if (copy(STDIN_FILENO, fd) || fchmod(fd, (mode_t)strtoul(mode_text, NULL, 8) & 07777))
+		err = errno;
+	if (close(fd) && !err)
+		err = errno;
+	if (!err && rename(part, path))
+		err = errno;
+	if (err)
+		unlink(part);
+	return err ? fails(path, strerror(err)) : 0;
+}
+
+static int pull(const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NONBLOCK);
+
+	if (fd < 0 || fstat(fd, &st))
+		return fails(path, strerror(errno));
+	if (S_ISDIR(st.st_mode))
+		return fails(path, strerror(EISDIR));
+	return copy(fd, STDOUT_FILENO) ? fails(path, strerror(errno)) : 0;
+}
+
+static bool write_out(void *arg, const void *buf, size_t size)
+{
+	(void)arg;
+	return fwrite(buf, 1, size, stdout) == size;
+}
+
+static ssize_t read_in(void *arg, void *buf, size_t size)
+{
+	(void)arg;
+	return read(STDIN_FILENO, buf, size);
+}
+
+static int pack(const char *path)
+{
+	struct tar_out t = {.write = write_out};
+	struct stat st;
+	const char *name = strrchr(path, '/');
+
+	if (lstat(path, &st))
+		return fails(path, strerror(errno));
+	name = name ? name + 1 : path;
+	if (!tar_put(&t, AT_FDCWD, path, S_ISDIR(st.st_mode) ? "" : name) || !tar_end(&t))
+		return fails(path, t.error);
+	return fflush(stdout) ? fails(path, strerror(errno)) : 0;
+}
+
+static int unpack(const char *path)
+{
+	struct tar_in t = {.read = read_in};
+	int top;
+
+	mkdir(path, 0755);
+	top = open(path, O_DIRECTORY | O_RDONLY);
+	if (top < 0)
+		return fails(path, strerror(errno));
+	return tar_extract(&t, top, 0) ? 0 : fails(path, t.error);
+}
+
+static int look(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return 1;
+	printf("%s %o\n", S_ISDIR(st.st_mode) ? "directory" : S_ISREG(st.st_mode) ? "file" : "other",
+		(unsigned)st.st_mode & 07777);
+	return fflush(stdout) ? 1 : 0;
+}
+
+int builtin(char **argv)
+{
+	/* Pipes of other commands must end when those do. */
+	for (int fd = 3; fd < 3 * SESSIONS_MAX + 16; fd++)
+		close(fd);
+	if (!argv[1])
+		return fails(argv[0], "a path is missing");
+	if (!strcmp(argv[0], "push") && argv[2])
+		return push(argv[1], argv[2]);
+	if (!strcmp(argv[0], "pull"))
+		return pull(argv[1]);
+	if (!strcmp(argv[0], "tar"))
+		return pack(argv[1]);
+	if (!strcmp(argv[0], "untar"))
+		return unpack(argv[1]);
+	if (!strcmp(argv[0], "stat"))
+		return look(argv[1]);
+	return fails(argv[0], "the agent has no such command");
+}
