@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Mutation run for the memory trees: break one rule of the source at a time, and demand that a unit
 test fails. A mutation is a text that stands exactly once in its file, and what takes its place.
 No emulator and few machines would show any of these.

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Measures the appliance in instructions and bytes, against what PEERS have, and writes a JSON file.
 
     tests/bench/bench.py [--json FILE] [--quick] [--explain]

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Creel's main job, from power on to the last result, on AMD-V in QEMU and on VT-x in Bochs.
 
     tests/demo/demo.py ISO [--only qemu|bochs]

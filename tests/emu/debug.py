@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Stops the appliance in a debugger at the start of hv_main, with symbols at the right addresses.
 
     tests/emu/debug.py qemu [gdb argument...]        gdb on QEMU

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """The keys of the emulated machines and of their client, made once for a build tree. As a command it
 prints their lines of creel.conf.
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Runs the appliance on an emulated machine; a module for the scenarios and a command for people.
 
     with Machine("qemu", cpus=2, conf="console = serial\\n") as m:

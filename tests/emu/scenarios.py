@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Runs the scenarios of test files: every function test_* in them, one after the other.
 
     tests/emu/scenarios.py [-k WORD] FILE...

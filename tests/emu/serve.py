@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """A host to play with: starts the appliance in the background and leaves it running.
 
     tests/emu/serve.py start [--cpus N] [--mem MIB] [--port N] [--image FILE]... [--tcg]

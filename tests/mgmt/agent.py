@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Commands and files in Linux guests: creelctl, the real server and the real agent ($CREEL_AGENT), which
 runs as a process of this system in the place of a guest.
 

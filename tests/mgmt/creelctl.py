@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """creelctl end to end: the real program over real TCP, against the real server on pretended guests.
 
 usage: creelctl.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name holds it)

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """creelctl bench, against the real server on pretended guests.
 
 usage: load.py FAKE_HOST CREELCTL [WORD]    (WORD: only the tests whose name holds it)

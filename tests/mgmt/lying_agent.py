@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """In the place of creel-agent: one that lies, in a way that the first argument names."""
 import os
 import socket

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Our stack against the Linux kernel's, over a tap device in a network namespace of its own.
 
     tests/net/linux_peer.py PEER [NAME...]
