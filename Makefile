@@ -13,6 +13,7 @@ all: appliance guests creelctl agent
 # Explicit lists; a new file is added to the list of its folder.
 
 BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c boot/firmware.c \
+	boot/hostkey.c \
 	boot/memmap.c boot/memory.c
 LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
@@ -367,6 +368,10 @@ UNIT_TESTS += agent_link
 
 UNIT_TESTS += config
 config_SRC := boot/config.c lib/err.c lib/fmt.c
+
+UNIT_TESTS += hostkey
+hostkey_SRC    := boot/hostkey.c
+hostkey_CFLAGS := -fshort-wchar $(EFI_CFLAGS)
 
 UNIT_TESTS += symbols
 symbols_SRC := hv/symbols.c

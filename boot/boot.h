@@ -30,6 +30,7 @@ void files_read_images(EFI_HANDLE image, EFI_BOOT_SERVICES *bs, struct boot_info
 void firmware_find_rsdp(EFI_SYSTEM_TABLE *system, struct boot_info *info);
 void firmware_find_framebuffer(EFI_BOOT_SERVICES *bs, struct boot_info *info);
 void firmware_draw_entropy(EFI_BOOT_SERVICES *bs, struct boot_info *info);
+void firmware_find_host_key(EFI_SYSTEM_TABLE *system, struct boot_info *info);
 void firmware_list_processors(EFI_BOOT_SERVICES *bs, struct boot_info *info);
 
 /* memory.c. memory_check() refuses a machine with too little; `why` ends its sentence. */

@@ -5,6 +5,7 @@
  */
 #include "boot/boot.h"
 #include "lib/string.h"
+#include "lib/wipe.h"
 
 #define CONFIG_PATH L"\\creel\\creel.conf"
 #define IMAGES_PATH L"\\creel\\images"
@@ -131,6 +132,7 @@ void files_read_config(EFI_HANDLE image, EFI_BOOT_SERVICES *bs, struct boot_conf
 	root->Close(root);
 	if (config_parse(config, text, size, error))
 		boot_refuse("%s, %s", name, error);
+	wipe(text, sizeof(text)); /* it may have the host's key */
 }
 
 /* Letters, digits and ._- only: names go to logs, clients and command lines as they are. */

@@ -1,6 +1,11 @@
 /* What the firmware tells about the machine: ACPI, frame buffer, randomness, processors. */
 #include "boot/boot.h"
+#include "boot/hostkey.h"
+#include "lib/csprng.h"
 #include "lib/string.h"
+#include "lib/wipe.h"
+
+#include <cpuid.h>
 
 /* PI Specification Vol 2, "MP Services Protocol"; gnu-efi does not have it. */
 struct mp_processor_information {
@@ -72,16 +77,87 @@ void firmware_find_framebuffer(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 	};
 }
 
-void firmware_draw_entropy(EFI_BOOT_SERVICES *bs, struct boot_info *info)
+/* False: the firmware has no generator. */
+static bool draw(EFI_BOOT_SERVICES *bs, uint8_t *out, UINTN size)
 {
 	EFI_GUID guid = EFI_RNG_PROTOCOL_GUID;
 	EFI_RNG_PROTOCOL *rng = NULL;
 
-	if (EFI_ERROR(bs->LocateProtocol(&guid, NULL, (void **)&rng)))
-		return;
-	if (EFI_ERROR(rng->GetRNG(rng, NULL, sizeof(info->entropy), info->entropy)))
-		return;
-	info->entropy_size = sizeof(info->entropy);
+	return !EFI_ERROR(bs->LocateProtocol(&guid, NULL, (void **)&rng)) &&
+	       !EFI_ERROR(rng->GetRNG(rng, NULL, size, out));
+}
+
+void firmware_draw_entropy(EFI_BOOT_SERVICES *bs, struct boot_info *info)
+{
+	if (draw(bs, info->entropy, sizeof(info->entropy)))
+		info->entropy_size = sizeof(info->entropy);
+}
+
+/* ---- the host's key; its random numbers come from all that hv/random.c takes, too ---- */
+
+#define KEY_WORDS 8 /* of 64 bits, from the processor; RDRAND's count half, as in hv/random.c */
+
+static bool rdseed(uint64_t *out)
+{
+	bool ok;
+
+	__asm__ volatile("rdseed %0" : "=r"(*out), "=@ccc"(ok));
+	return ok;
+}
+
+static bool rdrand(uint64_t *out)
+{
+	bool ok;
+
+	__asm__ volatile("rdrand %0" : "=r"(*out), "=@ccc"(ok));
+	return ok;
+}
+
+/* The words that came of one of the processor's sources; one that repeats itself is broken. */
+static unsigned mix_words(struct csprng *g, bool (*source)(uint64_t *))
+{
+	uint64_t word = 0, last = 0;
+	unsigned n = 0;
+
+	for (unsigned tries = 0; tries < 64 * KEY_WORDS && n < KEY_WORDS; tries++) {
+		if (!source(&word) || word == last || word == 0 || word == UINT64_MAX)
+			continue;
+		csprng_mix(g, &word, sizeof(word));
+		last = word;
+		n++;
+	}
+	wipe(&word, sizeof(word));
+	wipe(&last, sizeof(last));
+	return n;
+}
+
+static bool random_key(void *ctx, uint8_t out[CONFIG_KEY_SIZE])
+{
+	uint8_t drawn[64];
+	uint32_t a, b, c, d;
+	unsigned bits = 0;
+	struct csprng g;
+	uint64_t now = __builtin_ia32_rdtsc();
+
+	csprng_init(&g);
+	csprng_mix(&g, &now, sizeof(now));
+	if (draw(ctx, drawn, sizeof(drawn))) {
+		csprng_mix(&g, drawn, sizeof(drawn));
+		bits += 8 * sizeof(drawn);
+	}
+	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_RDSEED))
+		bits += 64 * mix_words(&g, rdseed);
+	if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_RDRND))
+		bits += 32 * mix_words(&g, rdrand);
+	csprng_read(&g, out, CONFIG_KEY_SIZE);
+	wipe(&g, sizeof(g));
+	wipe(drawn, sizeof(drawn));
+	return bits >= 8 * CONFIG_KEY_SIZE;
+}
+
+void firmware_find_host_key(EFI_SYSTEM_TABLE *system, struct boot_info *info)
+{
+	hostkey_find(system->RuntimeServices, info, random_key, system->BootServices);
 }
 
 void firmware_list_processors(EFI_BOOT_SERVICES *bs, struct boot_info *info)

@@ -41,6 +41,13 @@ struct boot_section {
 	uint64_t size;
 };
 
+enum boot_host_key {
+	HOST_KEY_NONE, /* hv/ makes one, which is lost at the next boot */
+	HOST_KEY_CONF, /* of creel.conf */
+	HOST_KEY_KEPT, /* of a variable of the firmware, from an earlier boot */
+	HOST_KEY_MADE, /* made now and stored there */
+};
+
 struct boot_info {
 	struct boot_range ranges[BOOT_MAX_RANGES];
 	unsigned range_count;
@@ -67,6 +74,12 @@ struct boot_info {
 	struct boot_image images[BOOT_MAX_IMAGES];
 	unsigned image_count;
 	struct boot_config config;
+
+	/* The host's private key: hv/ wipes it here. */
+	uint8_t host_key[CONFIG_KEY_SIZE];
+	enum boot_host_key host_key_source;
+	bool host_key_replaced; /* what the firmware had was not as we leave it, and was deleted */
+	const char *host_key_problem; /* with HOST_KEY_NONE: why none is kept */
 
 	/* 64 bytes of the firmware's generator (EFI_RNG_PROTOCOL), or entropy_size 0. */
 	uint8_t entropy[64];

@@ -78,6 +78,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 	firmware_find_rsdp(system, info);
 	firmware_find_framebuffer(bs, info);
 	firmware_draw_entropy(bs, info);
+	firmware_find_host_key(system, info);
 	firmware_list_processors(bs, info);
 
 	memory_reserve(bs, info);

@@ -38,7 +38,7 @@ static struct channel_host sealed_host;
 static struct channel_client sealed_clients[CONFIG_CLIENTS_MAX];
 static struct client *free_clients;
 static uint64_t next_tick_us;
-static bool link_up, irq_on, had_address;
+static bool link_up, irq_on, had_address, has_key;
 
 /* ---- the server's transport is a TCP connection ----------------------------------------------- */
 
@@ -240,11 +240,9 @@ static uint16_t start_owner(const struct boot_config *conf, const struct config_
 	return owner;
 }
 
-/* The keys of sealed connections. */
-static void start_keys(const struct boot_config *conf)
+/* Whom the port is for. */
+static void start_clients(const struct boot_config *conf)
 {
-	char text[2 * NOISE_KEY_SIZE + 1];
-	uint8_t key[NOISE_KEY_SIZE];
 
 	for (unsigned i = 0; i < conf->client_count; i++) {
 		memcpy(sealed_clients[i].key, conf->clients[i].key, NOISE_KEY_SIZE);
@@ -254,27 +252,41 @@ static void start_keys(const struct boot_config *conf)
 	sealed_host.clients = sealed_clients;
 	sealed_host.client_count = conf->client_count;
 	sealed_host.random = platform_random;
-	if (conf->has_host_key)
-		memcpy(key, conf->host_key, sizeof(key));
-	else
-		platform_random(key, sizeof(key));
-	noise_keys_from(&sealed_host.keys, key);
-	wipe(key, sizeof(key));
-	for (size_t i = 0; i < NOISE_KEY_SIZE; i++)
-		fmt(text + 2 * i, 3, "%02x", sealed_host.keys.public[i]);
-	if (!conf->has_host_key)
-		log_error("this host's key is gone with its next boot: creel.conf has no host-key");
-	log_info("host key: %s", text);
+}
+
+/* The host's own; from here on it is nowhere but in sealed_host. */
+static void start_key(struct boot_info *info)
+{
+	static const char *const sources[] = {
+		[HOST_KEY_NONE] = "made for this boot",
+		[HOST_KEY_CONF] = "of creel.conf",
+		[HOST_KEY_KEPT] = "kept by the firmware",
+		[HOST_KEY_MADE] = "made now, kept by the firmware",
+	};
+	char text[STATUS_KEY_SIZE];
+
+	if (info->host_key_source == HOST_KEY_NONE)
+		platform_random(info->host_key, sizeof(info->host_key));
+	noise_keys_from(&sealed_host.keys, info->host_key);
+	wipe(info->host_key, sizeof(info->host_key));
+	has_key = true;
+	service_host_key(text);
+	if (info->host_key_replaced)
+		log_error("the host key that the firmware had could be read or planted by others: "
+			  "it was deleted");
+	if (info->host_key_source == HOST_KEY_NONE)
+		log_error("this host's key is lost at its next boot: %s", info->host_key_problem);
+	log_info("host key: %s, %s", text, sources[info->host_key_source]);
 }
 
 void service_host_key(char text[STATUS_KEY_SIZE])
 {
 	text[0] = 0;
-	for (size_t i = 0; server.conns && i < NOISE_KEY_SIZE; i++)
+	for (size_t i = 0; has_key && i < NOISE_KEY_SIZE; i++)
 		fmt(text + 2 * i, 3, "%02x", sealed_host.keys.public[i]);
 }
 
-void service_start(const struct boot_info *info, struct nic *card)
+void service_start(struct boot_info *info, struct nic *card)
 {
 	const struct boot_config *conf = &info->config;
 	uint32_t connections = (uint32_t)MIN(
@@ -293,16 +305,17 @@ void service_start(const struct boot_info *info, struct nic *card)
 		return;
 	}
 	timesync_start(&net, conf);
+	if (!random_seeded()) {
+		log_error("the management port stays closed: the random generator has no seed");
+		return;
+	}
+	start_key(info);
 	if (!conf->client_count) {
 		log_warn("the management port stays closed: creel.conf has no line authorized = "
 			 "KEY ROLE NAME");
 		return;
 	}
-	if (!random_seeded()) {
-		log_error("the management port stays closed: the random generator has no seed");
-		return;
-	}
-	start_keys(conf);
+	start_clients(conf);
 	if (!start_server(conf, connections))
 		log_error("the management port can't be opened");
 	else

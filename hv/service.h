@@ -13,7 +13,7 @@ struct nic;
 
 /* Bring the network up on `nic` and open the management port as creel.conf says. Without a network
  * card (NULL) the host runs, but nobody can reach it. */
-void service_start(const struct boot_info *info, struct nic *nic);
+void service_start(struct boot_info *info, struct nic *nic);
 
 /* The host's public key in hexadecimal; "" while it has none. */
 void service_host_key(char key[STATUS_KEY_SIZE]);

@@ -1,11 +1,16 @@
 """The sealed management port of a whole host, and a client made of another's Noise."""
 import os
+import shutil
 import subprocess
+import tempfile
 
-from run import Machine
+from keys import KEYS
+from run import ROOT, Machine
 
+CREELCTL = os.path.join(ROOT, "build", "creelctl")
 CLIENT = os.path.join(os.path.dirname(__file__), "..", "mgmt", "sealed_client.py")
 BOOT = 120
+IMAGE_SIZE = 0x129000  # about, with its data
 WELCOME = "0x80"
 
 # RFC 7748, section 6.1: Alice is the host, Bob the client.
@@ -31,3 +36,63 @@ def test_sealed_host():
         assert dial(m, HOST_PUBLIC, HOST_PRIVATE) == "closed"      # a key that is not authorised
         assert dial(m, CLIENT_PUBLIC, CLIENT_PRIVATE) == "closed"  # another host's key
         assert dial(m, HOST_PUBLIC, CLIENT_PRIVATE) == WELCOME
+
+
+# ---- the host's own key ----
+
+VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+NON_VOLATILE_BOOT, WITH_RUNTIME = 3, 7  # attributes
+
+
+def boot_with_variables(path, conf, after=None):
+    """The host's key and where it came from, and what was said in red before."""
+    extra = ["-drive", f"if=pflash,format=raw,unit=1,file={path}"]
+    with Machine("qemu", mem=256, conf=conf, extra=extra) as m:
+        found = m.wait_for(r"host key: ([0-9a-f]{64}), (.*)", BOOT, fail="PANIC")
+        if after:
+            m.wait_for(r"\] address: \d", BOOT)
+            after(m, found[1])
+        return found[1], found[2], m.serial
+
+
+def test_host_key_outlives_the_boot():
+    def reach(machine, key):
+        done = subprocess.run([CREELCTL, "info"], capture_output=True, text=True, timeout=60,
+                              env=KEYS.environment(machine.port, CREEL_HOST_KEY=key))
+        assert done.returncode == 0, done
+
+    conf = f"console = serial\nauthorized = {KEYS.client} admin tests\n"
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "vars.fd")
+        shutil.copyfile(VARS, path)
+        first, how, said = boot_with_variables(path, conf)
+        assert how == "made now, kept by the firmware" and "lost at its next boot" not in said, said
+        assert boot_with_variables(path, conf, reach)[:2] == (first, "kept by the firmware")
+        # as if an operating system had made it, which can't without access of its own
+        with open(path, "r+b") as f:
+            data = bytearray(f.read())
+            at = data.rindex("HostKey\0".encode("utf-16-le")) - 60
+            assert data[at:at + 2] == b"\xaa\x55" and data[at + 4] == NON_VOLATILE_BOOT, data[at:at + 80]
+            data[at + 4] = WITH_RUNTIME
+            f.seek(0)
+            f.write(data)
+        second, how, said = boot_with_variables(path, conf)
+        assert second != first and how == "made now, kept by the firmware", (how, said)
+        assert "could be read or planted by others: it was deleted" in said, said
+
+
+def test_private_key_is_in_one_place():
+    """All of the machine's memory, once the port is open. The text of creel.conf stays in what was a
+    buffer of the firmware's, and now is a free frame, which is zeroed before a guest has it."""
+    secret = os.urandom(32).hex()
+    conf = f"console = serial\nhost-key = {secret}\nauthorized = {KEYS.client} admin tests\n"
+    with Machine("qemu", mem=256, conf=conf) as m:
+        base = int(m.wait_for(r"image at 0x([0-9a-f]+)", BOOT)[1], 16)
+        m.wait_for(r"\] address: \d", BOOT)
+        path = os.path.join(m.dir, "memory")
+        m.monitor(f'pmemsave 0 {256 << 20} "{path}"')
+        with open(path, "rb") as f:
+            memory = f.read()
+    raw = bytes.fromhex(secret)[1:31]  # the first and last byte have bits that X25519 sets
+    image = memory[base:base + IMAGE_SIZE]
+    assert (memory.count(raw), image.count(raw), image.count(secret.encode())) == (1, 1, 0)

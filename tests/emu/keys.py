@@ -63,7 +63,7 @@ class Keys:
     def environment(self, port, **more):
         """creelctl talks to a machine whose management is on this port of ours."""
         return dict(os.environ, XDG_CONFIG_HOME=self.folder, CREEL_HOST=f"127.0.0.1:{port}",
-                    CREEL_HOST_KEY=self.host, **more)
+                    CREEL_HOST_KEY=self.host) | more
 
 
 KEYS = Keys(FOLDER)
