@@ -130,8 +130,8 @@ def ports(host):
 @on("bochs")
 def control_registers(host):
     with unchanged(host):
-        for what in ("cr0", "cr4", "xcr0"):
-            assert host.run("machine", what).text.endswith("PASS\n")
+        for what in ("cr0", "cr4", "xcr0", "dr7"):
+            assert host.run("machine", what, "strict").text.endswith("PASS\n")
 
 
 # What it does: exit status, reason.

@@ -4,7 +4,7 @@
  *	machine ports STEP    reads and writes every STEPth port, in all sizes
  *	machine msrs          reads and writes MSRs of all known ranges
  *	machine control       flips each bit of CR8 and EFER
- *	machine cr0, cr4, dr7, xcr0   flips each bit of these
+ *	machine cr0, cr4, dr7, xcr0 [strict]   flips each bit of these; a reserved one must fault
  *	machine instructions  runs those that no guest may
  *	machine cpuid         asks for everything
  */
@@ -225,20 +225,29 @@ static void xcr0_bits(void)
 		fail("XSETBV took what is not there");
 }
 
-/* Where an emulator does not fault as a processor does, the guest ends at the next entry. */
-static void debug_bits(void)
+#define HIGH   0xffffffff00000000ull
+#define DR7_GD (1ull << 13)
+
+/* Bits 63:32 are reserved in these. Where an emulator does not fault as a processor does, the guest ends
+ * at the next entry. */
+static uint64_t reserved(bool strict)
 {
-	flip("DR7", get_dr7, set_dr7, 0, 0);
+	return strict ? HIGH : 0;
 }
 
-static void cr4_bits(void)
+static void debug_bits(bool strict)
 {
-	flip("CR4", get_cr4, set_cr4, CR4_PAE, CR4_VMXE | CR4_SMXE | CR4_PKE_CET);
+	flip("DR7", get_dr7, set_dr7, DR7_GD, reserved(strict));
 }
 
-static void cr0_bits(void)
+static void cr4_bits(bool strict)
 {
-	flip("CR0", get_cr0, set_cr0, CR0_PG_PE, 0);
+	flip("CR4", get_cr4, set_cr4, CR4_PAE, CR4_VMXE | CR4_SMXE | CR4_PKE_CET | reserved(strict));
+}
+
+static void cr0_bits(bool strict)
+{
+	flip("CR0", get_cr0, set_cr0, CR0_PG_PE, reserved(strict));
 }
 
 /* ---- instructions ---- */
@@ -331,6 +340,7 @@ static void all_leaves(void)
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
+	bool strict = argc > 2 && !strcmp(argv[2], "strict");
 
 	attempt_start();
 	if (!strcmp(what, "ports"))
@@ -340,13 +350,13 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "control"))
 		control();
 	else if (!strcmp(what, "cr0"))
-		cr0_bits();
+		cr0_bits(strict);
 	else if (!strcmp(what, "xcr0"))
 		xcr0_bits();
 	else if (!strcmp(what, "cr4"))
-		cr4_bits();
+		cr4_bits(strict);
 	else if (!strcmp(what, "dr7"))
-		debug_bits();
+		debug_bits(strict);
 	else if (!strcmp(what, "instructions"))
 		instructions();
 	else if (!strcmp(what, "cpuid"))
