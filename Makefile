@@ -696,7 +696,7 @@ TESTS += "$(SUBMAKE) noise-peer"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
-TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py"
+TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py tests/e2e/test_agent.py"
 TESTS += $(foreach m,qemu1 qemu2 bochs wire,"tests/emu/scenarios.py -k test_$(m) $(HOST_E2E)")
 
 test: setup

@@ -91,11 +91,21 @@ def _entry(name, mode, data=b""):
 _entry.inode = 0
 
 
+def agent_initrd(files=()):
+    """An archive whose /init is the agent, with busybox's commands and the drivers that it loads."""
+    with open(os.path.join(ROOT, "build", "creel-agent"), "rb") as f:
+        agent = f.read()
+    modules = [("usr/lib/creel/modules/" + os.path.basename(n), d) for n, d in drivers()]
+    folders = [(n, None) for n in ("usr", "usr/lib", "usr/lib/creel", "usr/lib/creel/modules", "etc")]
+    return initrd(agent, [*folders, *modules, *files])
+
+
 def initrd(init=SHELL, files=()):
-    """The archive's bytes. `files`: more of them, as (name, bytes)."""
+    """The archive's bytes. `files`: more of them, as (name, bytes); None instead of bytes: a folder."""
     with open(os.path.join(_unpack("busybox-static"), "bin", "busybox"), "rb") as f:
         busybox = f.read()
     parts = [_entry(name, 0o40755) for name in ("bin", "dev", "drivers", "proc", "sys", "tmp")]
-    parts += [_entry("bin/busybox", 0o100755, busybox), _entry("init", 0o100755, init.encode())]
-    parts += [_entry(name, 0o100644, data) for name, data in files]
+    parts += [_entry("bin/busybox", 0o100755, busybox), _entry("init", 0o100755, init.encode() if isinstance(init, str) else init)]
+    parts += [_entry(name, 0o40755) if data is None else _entry(name, 0o100644, data)
+              for name, data in files]
     return gzip.compress(b"".join(parts) + _entry("TRAILER!!!", 0), 1, mtime=0)

@@ -1,0 +1,87 @@
+"""The agent in guests with Debian's unmodified kernel: commands, files, forks that are none alike."""
+import os
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+for _folder in ("tests/e2e", "tests/linux"):
+    sys.path.insert(0, os.path.join(ROOT, _folder))
+import guest  # noqa: E402
+from hosts import on  # noqa: E402
+
+ALL = ("linux-qemu",)
+BOTH = ("linux-qemu", "linux-bochs")
+IMAGE = "with-agent"
+WAIT = "300"  # seconds, for a guest that boots under emulation
+
+
+def put(host):
+    if any(i["name"] == IMAGE for i in host.json("images")):
+        return
+    folder = host.machine.dir
+    initrd, bundle = os.path.join(folder, "agent-initrd"), os.path.join(folder, "agent.bundle")
+    with open(initrd, "wb") as f:
+        f.write(guest.agent_initrd())
+    host.command("image", "build", "--kernel", guest.kernel(), "--initrd", initrd,
+                 "--cmdline", "console=hvc0 panic=-1 quiet", "-m", "128M", bundle)
+    host.command("put", bundle, IMAGE)
+
+
+def busybox(host, number, line, status=0):
+    return host.command("exec", "--wait", WAIT, number, "/bin/busybox", "sh", "-c", line, status=status)
+
+
+def ready(host):
+    """A guest whose agent has run a command."""
+    put(host)
+    number = host.command("run", "-d", IMAGE).text.strip()
+    busybox(host, number, "/bin/busybox --install -s /bin")
+    return number
+
+
+@on(*BOTH)
+def commands_run_in_the_guest(host):
+    number = ready(host)
+    r = busybox(host, number, "uname -s; echo err >&2; exit 7", status=7)
+    assert r.text == "Linux\n" and r.err == b"err\n", r
+    assert busybox(host, number, "cat /proc/1/comm").text == "init\n"
+    assert busybox(host, number, "hostname").text == f"creel-{number}\n"
+    wall = int(busybox(host, number, "date +%s").text)
+    assert abs(wall - host.json("info")["wall_ns"] // 10**9) < 30, wall
+    host.remove(number)
+
+
+@on(*ALL)
+def forks_are_each_another_one(host):
+    number = ready(host)
+    before = host.command("snapshot", "--quiesce", number).text.strip()
+    forks = host.command("fork", "-n", "10", before).text.split() + host.command(
+        "fork", "-n", "10", number).text.split()
+    seen = set()
+    for fork in forks:
+        r = busybox(host, fork, "head -c 32 /dev/urandom | md5sum; hostname; cat /etc/machine-id; "
+                    "od -An -tx8 -N8 /run/creel/generation")
+        draw, name, identity, generation = r.text.split("\n")[:4]
+        assert name == f"creel-{fork}", r
+        for one in (draw, identity, generation):
+            assert one not in seen, r
+            seen.add(one)
+    host.command("rollback", number, before)
+    again = busybox(host, number, "head -c 32 /dev/urandom | md5sum").text.strip()
+    host.command("rollback", number, before)
+    assert busybox(host, number, "head -c 32 /dev/urandom | md5sum").text.strip() not in (again, *seen)
+    host.remove(number, *forks)
+    host.command("rm", before)
+
+
+@on(*ALL)
+def clocks_are_stepped_after_a_pause_of_a_fork(host):
+    number = ready(host)
+    before = host.command("snapshot", number).text.strip()
+    time.sleep(4)
+    fork = host.command("fork", before).text.strip()
+    early = host.json("info")["wall_ns"] // 10**9
+    wall = int(busybox(host, fork, "date +%s").text)
+    assert early - 1 <= wall <= host.json("info")["wall_ns"] // 10**9 + 1, (early, wall)
+    host.remove(number, fork)
+    host.command("rm", before)
