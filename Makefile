@@ -15,7 +15,7 @@ all: appliance guests creelctl agent
 BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c boot/firmware.c \
 	boot/hostkey.c \
 	boot/memmap.c boot/memory.c
-LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/string.c
+LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/labels.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 # the machine
 LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c lib/qr.c lib/utc.c
@@ -27,7 +27,7 @@ HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/
 HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c \
 	hv/guest_stream.c hv/host.c \
 	hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/linux.c hv/msr.c \
-	hv/owner.c hv/registry.c hv/run.c hv/sched.c hv/thing.c \
+	hv/owner.c hv/deadline.c hv/registry.c hv/run.c hv/sched.c hv/thing.c \
 	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
 # what Linux guests have
 DEV_SRC := hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/console.c hv/dev/kvmclock.c \
@@ -43,7 +43,7 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
 MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c \
-	mgmt/server_agent.c mgmt/server_conn.c mgmt/server_create.c mgmt/server_list.c \
+	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c mgmt/server_list.c \
 	mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
@@ -352,6 +352,9 @@ net_tcp_SRC := tests/unit/net_sim.c $(NET_SRC)
 UNIT_TESTS += lib
 lib_SRC    := lib/err.c lib/fmt.c
 
+UNIT_TESTS += labels
+labels_SRC := lib/labels.c
+
 UNIT_TESTS += heap
 heap_SRC := lib/heap.c
 
@@ -438,7 +441,7 @@ channel_SRC := mgmt/channel.c $(noise_SRC)
 UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_agent.c tests/fake_hv_host.c \
-	tests/fake_hv_script.c tests/fake_hv_thing.c lib/err.c lib/fmt.c
+	tests/fake_hv_script.c tests/fake_hv_thing.c lib/labels.c lib/err.c lib/fmt.c
 mgmt_sealed_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_server_SRC  := $(filter-out mgmt/channel.c,$(mgmt_sealed_SRC)) tests/unit/clear_channel.c
 mgmt_hostile_SRC := $(mgmt_server_SRC)
@@ -456,7 +459,7 @@ guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 CORE_SRC := hv/args.c hv/bundle.c $(DEV_SRC) hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
 	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
-	hv/owner.c hv/thing.c tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
+	hv/deadline.c hv/owner.c hv/thing.c lib/labels.c tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
 PAPER_CPU := -iquote tests/unit/paper_cpu
 
 UNIT_TESTS   += objects

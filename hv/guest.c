@@ -2,6 +2,7 @@
 #include "hv/guest.h"
 
 #include "hv/core.h"
+#include "hv/deadline.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
 #include "hv/meter.h"
@@ -310,6 +311,23 @@ int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t w
 	return OK;
 }
 
+int guest_timeout(uint64_t id, uint64_t ns, bool running)
+{
+	struct guest *g = hold_guest(id);
+	int err = OK;
+
+	if (!g)
+		return ERR_NOENT;
+	spin_lock(&g->lock);
+	if (g->state == GUEST_STOPPED)
+		err = guest_fail(boot_core(), ERR_BUSY, "guest %lu has stopped", id);
+	else
+		deadline_set(g, ns, running, rdtsc());
+	spin_unlock(&g->lock);
+	drop_guest(g);
+	return err;
+}
+
 /* ---- what they are ---------------------------------------------------------------------------- */
 
 void guest_reason(const struct guest *g, char *buf, size_t size)
@@ -330,6 +348,7 @@ void guest_reason(const struct guest *g, char *buf, size_t size)
 		[STOP_POWER_OFF] = "switched itself off",
 		[STOP_REBOOT] = "restarted",
 		[STOP_PANIC] = "kernel panic: %.*s",
+		[STOP_DEADLINE] = "its time is over: it was given %lu ms",
 	};
 	const char *more = (const char *)g + XSTATE_OFFSET;
 	const char *f = g->stop < ARRAY_SIZE(text) && text[g->stop] ? text[g->stop] : "";
@@ -358,6 +377,9 @@ void guest_reason(const struct guest *g, char *buf, size_t size)
 		break;
 	case STOP_HALTED:
 		fmt(buf, size, text[STOP_HALTED], g->detail[1]);
+		break;
+	case STOP_DEADLINE:
+		fmt(buf, size, text[STOP_DEADLINE], g->timeout_ns / NS_PER_MS);
 		break;
 	case STOP_MEMORY_LIMIT:
 		full = budget_exceeded(g->budget, BUDGET_PAGES, 1);
@@ -400,6 +422,9 @@ static void describe(struct guest *g, struct guest_info *info)
 		.max_pages = budget_limit(g->budget, BUDGET_PAGES),
 		.budget_pages = budget_used(g->budget, BUDGET_PAGES),
 		.weight = g->weight,
+		.timeout_ns = g->timeout_ns,
+		.deadline_ns = deadline_left(g, rdtsc()),
+		.timeout_running = g->timeout_running,
 		.cpu_ns = tsc_to_ns(g->cpu_tsc),
 		.created_ns = g->object.created_ns,
 		.exits = __atomic_load_n(&g->exits, __ATOMIC_RELAXED),
@@ -411,6 +436,7 @@ static void describe(struct guest *g, struct guest_info *info)
 		info->stream_bytes[i] = g->stream[i] ? g->stream[i]->written : 0;
 	info->stream_bytes[STREAM_IN] = g->input_read;
 	memcpy(info->name, g->object.name, sizeof(info->name));
+	memcpy(info->labels, g->object.labels, sizeof(info->labels));
 	if (g->state == GUEST_PAUSED || g->state == GUEST_STOPPED)
 		guest_reason(g, info->reason, sizeof(info->reason));
 	spin_unlock(&g->lock);
@@ -452,6 +478,7 @@ static void describe_snapshot(struct snapshot *s, struct snapshot_info *info)
 		.created_ns = s->object.created_ns,
 	};
 	memcpy(info->name, s->object.name, sizeof(info->name));
+	memcpy(info->labels, s->object.labels, sizeof(info->labels));
 }
 
 int snapshot_get(uint64_t id, struct snapshot_info *info)

@@ -11,6 +11,7 @@
 
 #include "lib/base.h"
 #include "lib/err.h"
+#include "lib/labels.h"
 
 #define GUEST_NAME_MAX     64         /* with its terminator; [A-Za-z0-9_.-], empty: none */
 #define GUEST_ARGS_MAX     (64 * 1024) /* arguments and environment together, with terminators */
@@ -47,6 +48,7 @@ enum guest_stop {
 	STOP_POWER_OFF = 13,    /* Linux: it switched itself off */
 	STOP_REBOOT = 14,       /* Linux: it restarted, which is an end too */
 	STOP_PANIC = 15,        /* Linux: its kernel panicked */
+	STOP_DEADLINE = 16,     /* the time that it was given is over */
 };
 
 enum guest_stream {
@@ -70,6 +72,9 @@ struct guest_options {
 	uint32_t weight;        /* share of the processor, 1 to GUEST_WEIGHT_MAX. Default 100 */
 	bool paused;            /* do not start it yet */
 	bool remove_when_stopped;
+	const char *labels;     /* lib/labels.h; NULL: none. A fork has its origin's, and these in their place */
+	uint64_t timeout_ns;    /* it is stopped after so long; 0: never */
+	bool timeout_running;   /* the time stands still while it is paused */
 	bool input_open;        /* more input may come; else its input is at its end from the start */
 	/* argc strings, then envc strings "K=V", each with its terminator. A fork inherits its
 	 * parent's unless args_size is not 0. */
@@ -93,6 +98,9 @@ struct guest_info {
 	uint64_t private_pages; /* frames charged to itself: what would be free if it were gone */
 	uint64_t max_pages, budget_pages; /* its budget, and what it and its descendants use of it */
 	uint32_t weight;
+	uint64_t timeout_ns, deadline_ns; /* what it was given, and what is left */
+	bool timeout_running;
+	char labels[LABELS_SIZE];
 	uint64_t cpu_ns;       /* time on a core */
 	uint64_t created_ns;   /* wall clock */
 	uint64_t exits, faults, forks, children;
@@ -110,6 +118,7 @@ struct snapshot_info {
 	uint64_t pages;        /* frames charged to it */
 	uint64_t forks;        /* guests ever made of it */
 	uint64_t created_ns;
+	char labels[LABELS_SIZE];
 };
 
 struct image_info {
@@ -151,6 +160,8 @@ struct thing_brief {
 int thing_look(uint64_t id, struct thing_brief *brief);
 /* ERR_NOENT: `owner` has nothing of the kind with this name. */
 int thing_find(enum thing_kind kind, uint16_t owner, const char *name, uint64_t *id);
+/* A guest or a snapshot: sets and removes labels (lib/labels.h). ERR_RANGE: too many. */
+int thing_label(uint64_t id, const char *set, const char *remove);
 /* A snapshot or an image. */
 int thing_publish(uint64_t id, bool public);
 
@@ -179,6 +190,12 @@ int guest_kill(uint64_t id);
 /* A guest must be STOPPED. */
 int guest_remove(uint64_t id);
 int snapshot_remove(uint64_t id);
+/* Gives a guest so long from now on. ERR_BUSY: it has stopped. */
+int guest_timeout(uint64_t id, uint64_t ns, bool running);
+/* Stops guests whose time is over; to be called at guest_deadline_us(), which is when the next one's is,
+ * as host_now_us() counts. UINT64_MAX: none's. */
+void guest_expire(void);
+uint64_t guest_deadline_us(void);
 /* Change budget and weight; zero leaves a field. */
 int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t weight);
 

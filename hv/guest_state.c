@@ -1,6 +1,7 @@
 #include "hv/guest_state.h"
 
 #include "hv/core.h"
+#include "hv/deadline.h"
 #include "hv/dev/board.h"
 #include "hv/hypervisor.h"
 #include "hv/log.h"
@@ -32,6 +33,7 @@ void guest_clock_start(struct guest *g, uint64_t now)
 		return;
 	g->machine.vcpu.tsc_offset = g->machine.tsc - now;
 	g->clock_runs = true;
+	deadline_resume(g, now);
 }
 
 void guest_clock_stop(struct guest *g, uint64_t now)
@@ -40,6 +42,7 @@ void guest_clock_stop(struct guest *g, uint64_t now)
 		return;
 	g->machine.tsc = now + g->machine.vcpu.tsc_offset;
 	g->clock_runs = false;
+	deadline_pause(g, now);
 }
 
 /* What an object's clock shows at the host's TSC `now`. */
@@ -190,6 +193,17 @@ static int over_budget(struct core *core, struct budget *budget, enum budget_kin
 		budget_limit(full ? full : budget, kind), what);
 }
 
+/* The guest is in the registry: management may look at it, and pause or kill it. */
+static void set_deadline(struct guest *g, struct object *origin, const struct guest_options *o)
+{
+	spin_lock(&g->lock);
+	if (o)
+		deadline_set(g, o->timeout_ns, o->timeout_running, rdtsc());
+	else
+		deadline_inherit(g, guest_of(origin));
+	spin_unlock(&g->lock);
+}
+
 int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	const struct guest_request *request, struct guest **out)
 {
@@ -216,6 +230,13 @@ int guest_clone(struct core *core, struct object *origin, struct machine *from,
 	if (err)
 		goto fail_board;
 	begin_life(core, g, origin, from, request);
+	memcpy(g->object.labels, origin->labels, sizeof(origin->labels));
+	if (o && o->labels && !labels_change(g->object.labels, o->labels, "")) {
+		err = guest_fail(core, ERR_RANGE,
+			"the labels of a guest are at most %d, and %d characters", LABELS_MAX,
+			LABELS_SIZE - 1);
+		goto fail_labels;
+	}
 	if (o)
 		memcpy(g->object.name, o->name, sizeof(g->object.name));
 	g->child = g->counted = request->count_child;
@@ -227,11 +248,13 @@ int guest_clone(struct core *core, struct object *origin, struct machine *from,
 		guest_fail(core, err, "a guest named \"%s\" exists already", g->object.name);
 		goto fail_name;
 	}
+	set_deadline(g, origin, o);
 	*out = g;
 	return OK;
 fail_name:
 	if (g->counted)
 		count_children(guest_of(origin), -1);
+fail_labels:
 	board_free(core, g->machine.board);
 fail_board:
 	args_put(&hv.pool, core->id, g->machine.args);
@@ -241,7 +264,7 @@ fail_memory:
 	free_struct(core, g);
 fail_struct:
 	budget_uncharge(request->under, BUDGET_GUESTS, 1);
-	if (err != ERR_EXIST)
+	if (err != ERR_EXIST && err != ERR_RANGE)
 		guest_fail(core, err, "%s", err_str(err));
 	return err;
 }
@@ -287,6 +310,7 @@ int snapshot_take(struct core *core, struct guest *g, uint16_t owner, struct bud
 		goto fail_share;
 	s->object.kind = OBJECT_SNAPSHOT;
 	s->object.owner = owner;
+	memcpy(s->object.labels, g->object.labels, sizeof(s->object.labels));
 	s->object.parent = g->object.id;
 	s->object.lineage = g->object.lineage;
 	s->object.image = g->object.image;
@@ -361,9 +385,13 @@ static void restore_machine(struct guest *g, struct snapshot *s)
 	g->wait = 0;
 	if (g->state == GUEST_PAUSED)
 		return;
-	if (g->state == GUEST_STOPPED)
+	bool stopped = g->state == GUEST_STOPPED;
+
+	if (stopped)
 		g->input_ended = !g->input_open;
 	g->state = GUEST_RUNNABLE;
+	if (stopped) /* its time begins anew */
+		deadline_set(g, g->timeout_ns, g->timeout_running, rdtsc());
 	g->stop = STOP_NONE;
 	guest_clock_start(g, rdtsc());
 	for (int i = STREAM_OUT; i < STREAM_OUT_END; i++) {
@@ -452,6 +480,7 @@ void guest_stop(struct core *core, struct guest *g, enum guest_stop stop, const 
 	sched_dequeue(g);
 	sched_cancel_timer(g);
 	guest_clock_stop(g, rdtsc());
+	deadline_end(g);
 	g->state = GUEST_STOPPED;
 	g->stop = (uint8_t)stop;
 	g->wait = 0;

@@ -7,6 +7,7 @@
 #include "hv/registry.h"
 #include "hv/tlb.h"
 #include "hv/vm.h"
+#include "lib/heap.h"
 
 struct hypervisor {
 	struct frame_pool pool;
@@ -17,6 +18,10 @@ struct hypervisor {
 	struct budget *budget;   /* the root: all guests' memory */
 	struct owner owners[OWNERS_MAX]; /* written at boot only */
 	unsigned owner_count;
+	struct {
+		struct spinlock lock;
+		struct heap heap; /* guests by the TSC at which they must stop */
+	} deadlines;
 	uint64_t boot_id[2];
 	uint64_t boot_tsc;
 	uint64_t next_generation; /* atomic: of clones and rollbacks, unique in the life of the host */

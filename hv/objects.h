@@ -71,6 +71,11 @@ struct guest {
 
 	struct heap_node run_node;   /* under the home core's lock */
 	struct heap_node timer_node; /* under the timer core's lock */
+	struct heap_node deadline_node; /* under the deadlines' lock; and it is queued only while
+					 * this guest's lock is held */
+	uint64_t timeout_ns; /* as it was given, 0: none */
+	uint64_t time_left;  /* ticks, while it does not count */
+	bool timeout_running; /* it counts only while the guest is not paused */
 	uint64_t vruntime;
 	uint32_t weight;
 	int32_t exit_status;

@@ -11,6 +11,7 @@
 #include "hv/guest.h"
 #include "lib/base.h"
 #include "lib/err.h"
+#include "lib/labels.h"
 #include "lib/list.h"
 #include "lib/spinlock.h"
 
@@ -29,6 +30,7 @@ struct object {
 	bool public;   /* all owners may look at it and run or fork it; only management sets it */
 	uint16_t owner;
 	char name[GUEST_NAME_MAX];
+	char labels[LABELS_SIZE]; /* of guests and snapshots; of a guest: only while it is held */
 };
 
 struct registry {

@@ -42,6 +42,31 @@ int thing_find(enum thing_kind kind, uint16_t owner, const char *name, uint64_t 
 	return OK;
 }
 
+int thing_label(uint64_t id, const char *set, const char *remove)
+{
+	struct object *o = registry_find_any(&hv.registry, id);
+	bool guest = o && o->kind == OBJECT_GUEST;
+	int err = OK;
+
+	if (!o || (!guest && o->kind != OBJECT_SNAPSHOT)) {
+		err = guest_fail(cores[0], ERR_NOENT, "no guest or snapshot %lu", id);
+		goto out;
+	}
+	/* Its forks copy them, on whatever core it runs. */
+	if (guest)
+		guest_hold(guest_of(o), cores[0]);
+	if (!labels_change(o->labels, set, remove))
+		err = guest_fail(cores[0], ERR_RANGE,
+			"%lu would have more than %d labels, or more than %d characters of them", id,
+			LABELS_MAX, LABELS_SIZE - 1);
+	if (guest)
+		guest_unhold(guest_of(o));
+out:
+	if (o)
+		unpin(o);
+	return err;
+}
+
 int thing_publish(uint64_t id, bool public)
 {
 	struct object *o = registry_find_any(&hv.registry, id);

@@ -103,6 +103,18 @@ static void read_ref(struct reader *r, struct proto_ref *ref)
 		r->bad = true;
 }
 
+bool proto_ref_next(const uint8_t **at, uint32_t *left, struct proto_ref *ref)
+{
+	struct reader r = {*at, *left, false};
+
+	read_ref(&r, ref);
+	if (r.bad)
+		return false;
+	*at = r.at;
+	*left = (uint32_t)r.left;
+	return true;
+}
+
 static void read_blob(struct reader *r, struct proto_blob *blob)
 {
 	blob->size = (uint32_t)read_integer(r, 4);
@@ -183,6 +195,23 @@ static bool args_valid(const struct proto_create *m)
 	return strings == (uint64_t)m->argc + m->envc;
 }
 
+/* Whole references, or a selector. */
+static bool batch_valid(const struct proto_batch *m)
+{
+	const uint8_t *at = m->refs.data;
+	uint32_t left = m->refs.size;
+	struct proto_ref ref;
+
+	if (m->action != PROTO_PAUSE && m->action != PROTO_RESUME && m->action != PROTO_KILL &&
+		m->action != PROTO_REMOVE)
+		return false;
+	if (m->refs.size > PROTO_ARGS_MAX || (m->refs.size != 0) == (m->selector[0] != 0))
+		return false;
+	while (proto_ref_next(&at, &left, &ref))
+		;
+	return left == 0;
+}
+
 /* What holds between fields. */
 static bool consistent(uint16_t type, const union proto_message *m)
 {
@@ -200,7 +229,9 @@ static bool consistent(uint16_t type, const union proto_message *m)
 	case PROTO_ATTACH:
 		return (m->attach.flags & streams) != 0;
 	case PROTO_RESULT:
-		return (m->result.id != 0) == (m->result.code == PROTO_OK);
+		return m->result.id != 0 || m->result.code != PROTO_OK;
+	case PROTO_BATCH:
+		return batch_valid(&m->batch);
 	default:
 		return true;
 	}
@@ -288,10 +319,24 @@ static uint64_t load_integer(const void *in, size_t width)
 	return read_integer(&r, width);
 }
 
+static void write_ref(struct writer *w, const struct proto_ref *ref)
+{
+	write_integer(w, 1, ref->kind);
+	write_integer(w, 8, ref->id);
+	write_string(w, ref->name, sizeof(ref->name));
+}
+
+size_t proto_ref_put(uint8_t *at, size_t room, const struct proto_ref *ref)
+{
+	struct writer w = {at, room, false};
+
+	write_ref(&w, ref);
+	return w.full ? 0 : (size_t)(w.at - at);
+}
+
 static void write_field(struct writer *w, const struct proto_field *f, const void *member)
 {
 	const struct proto_blob *blob = member;
-	const struct proto_ref *ref = member;
 
 	switch (f->kind) {
 	case FIELD_INTEGER:
@@ -305,9 +350,7 @@ static void write_field(struct writer *w, const struct proto_field *f, const voi
 		write_bytes(w, member, f->size);
 		break;
 	case FIELD_REF:
-		write_integer(w, 1, ref->kind);
-		write_integer(w, 8, ref->id);
-		write_string(w, ref->name, sizeof(ref->name));
+		write_ref(w, member);
 		break;
 	case FIELD_BLOB:
 		write_integer(w, 4, blob->size);

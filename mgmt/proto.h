@@ -23,6 +23,7 @@
 
 #include "lib/base.h"
 #include "lib/err.h"
+#include "lib/labels.h"
 
 #define PROTO_MAGIC       0x0a0d6c6565726343ull /* "Ccreel\r\n" */
 #define PROTO_VERSION     1
@@ -65,6 +66,8 @@ enum proto_type {
 	PROTO_REMOVE = 0x37,        /* proto_act on a stopped guest or a snapshot -> DONE */
 	PROTO_SET_LIMIT = 0x38,     /* proto_set_limit -> DONE */
 	PROTO_PUBLISH = 0x39,       /* proto_publish -> DONE */
+	PROTO_LABEL = 0x3a,         /* proto_label -> DONE */
+	PROTO_BATCH = 0x3b,         /* proto_batch -> RESULT for each, DONE */
 
 	PROTO_LIST_GUESTS = 0x40,    /* proto_list -> GUEST..., DONE */
 	PROTO_LIST_SNAPSHOTS = 0x41, /* proto_list -> SNAPSHOT..., DONE */
@@ -195,6 +198,7 @@ struct proto_list {
 	uint32_t max;     /* items, 0: as many as there are */
 	uint64_t lineage; /* 0: of any */
 	uint8_t all;      /* guests: 1 shows stopped ones too */
+	char selector[LABELS_SIZE]; /* guests and snapshots with these labels; "": all */
 };
 
 struct proto_get {
@@ -210,6 +214,7 @@ enum proto_create_flags {
 	PROTO_CREATE_PAUSED = 1,
 	PROTO_CREATE_REMOVE = 2, /* once it has stopped, and its attached client was told */
 	PROTO_CREATE_INPUT = 4,  /* input may come; else the guest finds it at its end */
+	PROTO_CREATE_TIMEOUT_RUNNING = 8, /* its time stands still while it is paused */
 };
 
 enum proto_attach_flags {
@@ -231,6 +236,8 @@ struct proto_create {
 	uint64_t memory, max_pages, max_guests, max_snapshots; /* 0: the default */
 	uint32_t weight;                                       /* 0: the default */
 	uint8_t flags;                                         /* enum proto_create_flags */
+	uint64_t timeout_ns;      /* the guest is stopped after so long; 0: never */
+	char labels[LABELS_SIZE]; /* in the place of those of its source, or beside them */
 	uint32_t argc, envc;
 	struct proto_blob args; /* argc strings, then envc "K=V", each with its terminator */
 };
@@ -240,6 +247,24 @@ struct proto_take_snapshot {
 	struct proto_ref guest;
 	char name[PROTO_NAME_MAX];
 	uint8_t public; /* as PUBLISH does */
+	char labels[LABELS_SIZE]; /* in the place of the guest's, or beside them */
+};
+
+/* Of a guest or snapshot. */
+struct proto_label {
+	struct proto_key key;
+	struct proto_ref ref;
+	char set[LABELS_SIZE], remove[LABELS_SIZE]; /* pairs; keys */
+};
+
+/* One action on the things that `refs` names, or on all that the client may change, which the labels
+ * select and which are in a state in which the action does something. */
+struct proto_batch {
+	struct proto_key key;
+	uint16_t action; /* PROTO_PAUSE, PROTO_RESUME, PROTO_KILL or PROTO_REMOVE */
+	uint8_t force;   /* REMOVE: a guest that still runs is killed first */
+	char selector[LABELS_SIZE]; /* "": by refs, of which there is one or more then */
+	struct proto_blob refs;     /* each a proto_ref; at most PROTO_ARGS_MAX bytes */
 };
 
 /* All clients may see the snapshot or image, and run or fork it; or no longer. */
@@ -259,6 +284,8 @@ struct proto_set_limit {
 	struct proto_ref guest;
 	uint64_t max_pages, max_guests; /* 0: as it is */
 	uint32_t weight;                /* 0: as it is */
+	uint64_t timeout_ns;            /* so long from now on; 0: as it is */
+	uint8_t timeout_running;
 };
 
 struct proto_attach {
@@ -302,7 +329,7 @@ struct proto_done {
 
 struct proto_result {
 	uint32_t index; /* from 0, in order */
-	uint64_t id;    /* 0 with an error */
+	uint64_t id;    /* with an error: 0, or what it is about */
 	uint16_t code;  /* enum proto_code */
 	char text[PROTO_TEXT_MAX];
 };
@@ -348,6 +375,9 @@ struct proto_guest {
 	uint32_t weight;
 	uint64_t cpu_ns, created_ns, exits, faults, forks, children;
 	uint64_t bytes_in, bytes_out, bytes_err;
+	uint64_t timeout_ns, deadline_ns; /* what it was given, and what is left; 0: none */
+	uint8_t timeout_running;
+	char labels[LABELS_SIZE];
 };
 
 struct proto_snapshot {
@@ -355,6 +385,7 @@ struct proto_snapshot {
 	char name[PROTO_NAME_MAX], owner[PROTO_NAME_MAX];
 	uint64_t pages, forks, created_ns;
 	uint8_t public;
+	char labels[LABELS_SIZE];
 };
 
 struct proto_status {
@@ -379,6 +410,8 @@ union proto_message {
 	struct proto_rollback rollback;
 	struct proto_set_limit set_limit;
 	struct proto_publish publish;
+	struct proto_label label;
+	struct proto_batch batch;
 	struct proto_attach attach;
 	struct proto_agent agent;
 	struct proto_welcome welcome;
@@ -422,5 +455,10 @@ size_t proto_encode_data_head(
 const char *proto_type_name(uint16_t type);
 
 bool proto_name_valid(const char *name);
+
+/* Takes the next reference of a batch. False: there is none, or it is malformed. */
+bool proto_ref_next(const uint8_t **at, uint32_t *left, struct proto_ref *ref);
+/* Writes one; 0: there is no room. */
+size_t proto_ref_put(uint8_t *at, size_t room, const struct proto_ref *ref);
 
 #endif

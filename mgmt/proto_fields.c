@@ -19,7 +19,7 @@
 #define BLOB(m)   FIELD(m, FIELD_BLOB)
 #define FLAG(m)   RANGE(m, 0, 1)
 
-#define CREATE_FLAGS_MAX 7
+#define CREATE_FLAGS_MAX 15
 #define ATTACH_FLAGS_MAX 63
 
 #define MESSAGE struct proto_data
@@ -59,7 +59,8 @@ static const struct proto_field get_log[] = {
 static const struct proto_field put[] = {BYTES(key), NAME(name), NUMBER(size)};
 #undef MESSAGE
 #define MESSAGE struct proto_list
-static const struct proto_field list[] = {NUMBER(after), NUMBER(max), NUMBER(lineage), FLAG(all)};
+static const struct proto_field list[] = {
+	NUMBER(after), NUMBER(max), NUMBER(lineage), FLAG(all), STRING(selector)};
 #undef MESSAGE
 #define MESSAGE struct proto_get
 static const struct proto_field get[] = {REF(ref)};
@@ -81,6 +82,8 @@ static const struct proto_field create[] = {
 	NUMBER(max_snapshots),
 	NUMBER(weight),
 	RANGE(flags, 0, CREATE_FLAGS_MAX),
+	NUMBER(timeout_ns),
+	STRING(labels),
 	RANGE(argc, 0, PROTO_ARGS_MAX),
 	RANGE(envc, 0, PROTO_ARGS_MAX),
 	BLOB(args),
@@ -88,10 +91,17 @@ static const struct proto_field create[] = {
 #undef MESSAGE
 #define MESSAGE struct proto_take_snapshot
 static const struct proto_field take_snapshot[] = {
-	BYTES(key), REF(guest), NAME(name), FLAG(public)};
+	BYTES(key), REF(guest), NAME(name), FLAG(public), STRING(labels)};
 #undef MESSAGE
 #define MESSAGE struct proto_publish
 static const struct proto_field publish[] = {BYTES(key), REF(ref), FLAG(public)};
+#undef MESSAGE
+#define MESSAGE struct proto_label
+static const struct proto_field label[] = {BYTES(key), REF(ref), STRING(set), STRING(remove)};
+#undef MESSAGE
+#define MESSAGE struct proto_batch
+static const struct proto_field batch[] = {
+	BYTES(key), NUMBER(action), FLAG(force), STRING(selector), BLOB(refs)};
 #undef MESSAGE
 #define MESSAGE struct proto_rollback
 static const struct proto_field rollback[] = {BYTES(key), REF(guest), REF(snapshot)};
@@ -103,6 +113,8 @@ static const struct proto_field set_limit[] = {
 	NUMBER(max_pages),
 	NUMBER(max_guests),
 	NUMBER(weight),
+	NUMBER(timeout_ns),
+	FLAG(timeout_running),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_attach
@@ -239,6 +251,10 @@ static const struct proto_field guest[] = {
 	NUMBER(bytes_in),
 	NUMBER(bytes_out),
 	NUMBER(bytes_err),
+	NUMBER(timeout_ns),
+	NUMBER(deadline_ns),
+	FLAG(timeout_running),
+	STRING(labels),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_snapshot
@@ -253,6 +269,7 @@ static const struct proto_field snapshot[] = {
 	NUMBER(forks),
 	NUMBER(created_ns),
 	FLAG(public),
+	STRING(labels),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_status
@@ -290,6 +307,8 @@ static const struct proto_layout layouts[] = {
 	ROW(REMOVE, act),
 	ROW(SET_LIMIT, set_limit),
 	ROW(PUBLISH, publish),
+	ROW(LABEL, label),
+	ROW(BATCH, batch),
 	ROW(LIST_GUESTS, list),
 	ROW(LIST_SNAPSHOTS, list),
 	ROW(GET, get),

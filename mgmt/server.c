@@ -8,7 +8,7 @@ static const uint32_t timer_us[TIMER_COUNT] = {
 	[TIMER_UPLOAD] = SERVER_UPLOAD_US,
 };
 
-#define ARGS_BLOCKS 16 /* batches with arguments of their own that go on at once */
+#define ARGS_BLOCKS 32 /* batches, but those of creation without arguments, that go on at once */
 
 struct arena {
 	uint8_t *at;
@@ -328,6 +328,7 @@ bool server_poll(struct server *s, uint64_t now_us)
 {
 	s->now_us = now_us;
 	expire(s);
+	guest_expire();
 	bool more = spread_news(s);
 	look(s);
 	admit_begin(s);
@@ -339,6 +340,8 @@ uint64_t server_next_timer(const struct server *s)
 {
 	bool looks = !list_empty(&s->looking) || !list_empty(&s->slowed);
 	uint64_t next = looks ? s->look_due_us : UINT64_MAX;
+
+	next = MIN(next, guest_deadline_us());
 
 	for (enum server_timer kind = 0; kind < TIMER_COUNT; kind++) {
 		if (!list_empty(&s->timers[kind]))

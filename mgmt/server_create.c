@@ -110,6 +110,8 @@ fail:
 	request_free(r);
 }
 
+_Static_assert(PROTO_ARGS_MAX + LABELS_SIZE <= BLOCK_SIZE, "a block has both");
+
 /* Many guests, in slices; the arguments are kept for as long. */
 static void create_many(struct conn *c, uint64_t number, const struct create_state *k)
 {
@@ -119,7 +121,7 @@ static void create_many(struct conn *c, uint64_t number, const struct create_sta
 		return;
 	r->create = *k;
 	r->release = create_release;
-	if (k->options.args_size) {
+	if (k->options.args_size || k->options.labels) {
 		r->create.args = pool_take(&c->server->args);
 		if (!r->create.args) {
 			conn_error(c, number, PROTO_E_RETRY,
@@ -129,7 +131,12 @@ static void create_many(struct conn *c, uint64_t number, const struct create_sta
 			request_free(r);
 			return;
 		}
-		memcpy(r->create.args, k->options.args, k->options.args_size);
+		if (k->options.args_size)
+			memcpy(r->create.args, k->options.args, k->options.args_size);
+		if (k->options.labels) {
+			memcpy(r->create.args + PROTO_ARGS_MAX, k->options.labels, LABELS_SIZE);
+			r->create.options.labels = (const char *)r->create.args + PROTO_ARGS_MAX;
+		}
 		r->create.options.args = (const char *)r->create.args;
 	}
 	r->step = create_step;
@@ -147,6 +154,9 @@ static void fill_options(struct guest_options *o, const struct proto_create *m)
 		.paused = m->flags & PROTO_CREATE_PAUSED,
 		.remove_when_stopped = m->flags & PROTO_CREATE_REMOVE,
 		.input_open = m->flags & PROTO_CREATE_INPUT,
+		.timeout_ns = m->timeout_ns,
+		.timeout_running = m->flags & PROTO_CREATE_TIMEOUT_RUNNING,
+		.labels = m->labels[0] ? m->labels : NULL,
 		.args = (const char *)m->args.data,
 		.args_size = m->args.size,
 		.argc = m->argc,
@@ -170,7 +180,8 @@ void create_start(
 			(unsigned)strlen(m->name));
 		return;
 	}
-	if (!ref_resolve(c, number, &m->source, kinds, false, &k.source, NULL))
+	if (!pairs_right(c, number, m->labels) ||
+		!ref_resolve(c, number, &m->source, kinds, false, &k.source, NULL))
 		return;
 	fill_options(&k.options, m);
 	k.options.owner = conn_owner(c);

@@ -94,6 +94,17 @@ struct list_state {
 	uint64_t count;
 };
 
+struct batch_state {
+	uint16_t action; /* enum proto_type */
+	bool force, by_label;
+	bool snapshots; /* by label: guests are done with */
+	uint32_t index;
+	uint64_t after, done;
+	uint8_t *block; /* of the args pool: the selector, or references, of which are left: */
+	const uint8_t *at;
+	uint32_t left;
+};
+
 struct put_state {
 	char name[PROTO_NAME_MAX];
 	uint64_t upload, size, received;
@@ -170,6 +181,7 @@ struct request {
 	union {
 		struct create_state create;
 		struct list_state list;
+		struct batch_state batch;
 		struct put_state put;
 		struct stream_state stream;
 		struct log_state log;
@@ -286,7 +298,21 @@ bool conn_sees(const struct conn *c, enum proto_kind kind, uint16_t owner, bool 
  */
 bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
 	bool change, uint64_t *id, enum proto_kind *kind);
+/* The same without an answer: PROTO_OK, or another code and a sentence. */
+enum proto_code ref_find(struct conn *c, const struct proto_ref *ref, unsigned kinds, bool change,
+	uint64_t *id, enum proto_kind *kind, char text[PROTO_TEXT_MAX]);
+/* It may change what `owner` has. */
+bool conn_changes(const struct conn *c, uint16_t owner);
 void publish(struct conn *c, uint64_t number, const struct proto_publish *m);
+
+/* server_batch.c */
+/* False: the client has been told what is wrong with the labels. */
+bool selector_right(struct conn *c, uint64_t number, const char *selector);
+bool pairs_right(struct conn *c, uint64_t number, const char *labels);
+void label(struct conn *c, uint64_t number, const struct proto_label *m);
+/* PAUSE, RESUME, KILL, REMOVE or REMOVE_IMAGE. */
+int act_on(struct conn *c, uint16_t action, enum proto_kind kind, uint64_t id);
+void batch_start(struct conn *c, uint64_t number, const struct proto_batch *m);
 
 /* server_list.c */
 void list_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_list *m);

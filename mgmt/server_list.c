@@ -26,11 +26,15 @@ static struct proto_guest guest_message(const struct guest_info *g)
 		.bytes_in = g->stream_bytes[STREAM_IN],
 		.bytes_out = g->stream_bytes[STREAM_OUT],
 		.bytes_err = g->stream_bytes[STREAM_ERR],
+		.timeout_ns = g->timeout_ns,
+		.deadline_ns = g->deadline_ns,
+		.timeout_running = g->timeout_running,
 	};
 
 	fmt(m.name, sizeof(m.name), "%s", g->name);
 	fmt(m.owner, sizeof(m.owner), "%s", owner_name(g->owner));
 	fmt(m.reason, sizeof(m.reason), "%s", g->reason);
+	memcpy(m.labels, g->labels, sizeof(m.labels));
 	return m;
 }
 
@@ -49,6 +53,7 @@ static struct proto_snapshot snapshot_message(const struct snapshot_info *s)
 
 	fmt(m.name, sizeof(m.name), "%s", s->name);
 	fmt(m.owner, sizeof(m.owner), "%s", owner_name(s->owner));
+	memcpy(m.labels, s->labels, sizeof(m.labels));
 	return m;
 }
 
@@ -92,6 +97,7 @@ static int list_one(struct request *r)
 		l->ask.after = u.guest.id;
 		if (conn_sees(r->conn, PROTO_KIND_GUEST, u.guest.owner, false) &&
 			same_lineage(l, u.guest.lineage) &&
+			labels_match(u.guest.labels, l->ask.selector) &&
 			(l->ask.all || u.guest.state != GUEST_STOPPED)) {
 			struct proto_guest m = guest_message(&u.guest);
 
@@ -105,7 +111,8 @@ static int list_one(struct request *r)
 			return err;
 		l->ask.after = u.snapshot.id;
 		if (conn_sees(r->conn, PROTO_KIND_SNAPSHOT, u.snapshot.owner, u.snapshot.public) &&
-			same_lineage(l, u.snapshot.lineage)) {
+			same_lineage(l, u.snapshot.lineage) &&
+			labels_match(u.snapshot.labels, l->ask.selector)) {
 			struct proto_snapshot m = snapshot_message(&u.snapshot);
 
 			conn_send(r->conn, PROTO_SNAPSHOT, 0, r->number, &m);
@@ -150,8 +157,11 @@ static enum step list_step(struct request *r)
 
 void list_start(struct conn *c, uint64_t number, enum proto_type type, const struct proto_list *m)
 {
-	struct request *r = request_new(c, number);
+	struct request *r;
 
+	if (!selector_right(c, number, m->selector))
+		return;
+	r = request_new(c, number);
 	if (!r)
 		return;
 	r->list = (struct list_state){.ask = *m, .type = type};

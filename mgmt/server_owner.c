@@ -33,6 +33,8 @@ static const uint8_t allowed[] = {
 	[PROTO_REMOVE] = ACT,
 	[PROTO_SET_LIMIT] = ACT,
 	[PROTO_PUBLISH] = ACT,
+	[PROTO_LABEL] = ACT,
+	[PROTO_BATCH] = ACT,
 	[PROTO_LIST_GUESTS] = ALL,
 	[PROTO_LIST_SNAPSHOTS] = ALL,
 	[PROTO_GET] = ALL,
@@ -100,9 +102,9 @@ bool conn_sees(const struct conn *c, enum proto_kind kind, uint16_t owner, bool 
 	       (kind == PROTO_KIND_IMAGE && owner == OWNER_HOST);
 }
 
-static bool may_change(const struct conn *c, const struct thing_brief *b)
+bool conn_changes(const struct conn *c, uint16_t owner)
 {
-	return conn_role(c) != ROLE_OWNER || b->owner == conn_owner(c);
+	return conn_role(c) != ROLE_OWNER || owner == conn_owner(c);
 }
 
 _Static_assert((int)THING_GUEST == PROTO_KIND_GUEST && (int)THING_SNAPSHOT == PROTO_KIND_SNAPSHOT &&
@@ -178,8 +180,8 @@ static void find_name(const struct conn *c, enum thing_kind kind, const char *na
 	f->same = MAX(f->same, n);
 }
 
-bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
-	bool change, uint64_t *id, enum proto_kind *kind)
+enum proto_code ref_find(struct conn *c, const struct proto_ref *ref, unsigned kinds, bool change,
+	uint64_t *id, enum proto_kind *kind, char text[PROTO_TEXT_MAX])
 {
 	unsigned wanted = ref->kind == PROTO_ANY ? kinds : kinds & 1u << ref->kind;
 	struct found f = {0};
@@ -190,30 +192,47 @@ bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, u
 		if (wanted & 1u << k)
 			find_name(c, (enum thing_kind)k, ref->name, &f);
 	}
-	if (!f.kinds && ref->id)
-		conn_error(c, number, PROTO_E_NOENT, "there is no %s %llu",
-			kind_name(wanted ? wanted : kinds), (unsigned long long)ref->id);
-	else if (!f.kinds)
-		conn_error(c, number, PROTO_E_NOENT, "there is no %s named %s",
-			kind_name(wanted ? wanted : kinds), ref->name);
-	else if (f.kinds & (f.kinds - 1))
-		conn_error(c, number, PROTO_E_INVALID, "%s names a %s: give the id", ref->name,
+	const char *name = kind_name(f.kinds ? f.kinds : wanted ? wanted : kinds);
+
+	*id = f.id;
+	*kind = (enum proto_kind)f.brief.kind;
+	if (!f.kinds && ref->id) {
+		fmt(text, PROTO_TEXT_MAX, "there is no %s %llu", name, (unsigned long long)ref->id);
+		return PROTO_E_NOENT;
+	}
+	if (!f.kinds) {
+		fmt(text, PROTO_TEXT_MAX, "there is no %s named %s", name, ref->name);
+		return PROTO_E_NOENT;
+	}
+	if (f.kinds & (f.kinds - 1)) {
+		fmt(text, PROTO_TEXT_MAX, "%s names a %s: give the id", ref->name,
 			f.kinds & 1u << PROTO_KIND_GUEST ? "guest and something else"
 							 : "snapshot and an image");
-	else if (f.same > 1)
-		conn_error(c, number, PROTO_E_INVALID,
-			"%u owners have a %s named %s: give the id", f.same, kind_name(f.kinds),
-			ref->name);
-	else if (change && !may_change(c, &f.brief))
-		conn_error(c, number, PROTO_E_DENIED, "%s %llu is not yours to change",
-			kind_name(f.kinds), (unsigned long long)f.id);
-	else {
-		*id = f.id;
-		if (kind)
-			*kind = (enum proto_kind)f.brief.kind;
-		return true;
+		return PROTO_E_INVALID;
 	}
-	return false;
+	if (f.same > 1) {
+		fmt(text, PROTO_TEXT_MAX, "%u owners have a %s named %s: give the id", f.same, name,
+			ref->name);
+		return PROTO_E_INVALID;
+	}
+	if (change && !conn_changes(c, f.brief.owner)) {
+		fmt(text, PROTO_TEXT_MAX, "%s %llu is not yours to change", name,
+			(unsigned long long)f.id);
+		return PROTO_E_DENIED;
+	}
+	return PROTO_OK;
+}
+
+bool ref_resolve(struct conn *c, uint64_t number, const struct proto_ref *ref, unsigned kinds,
+	bool change, uint64_t *id, enum proto_kind *kind)
+{
+	char text[PROTO_TEXT_MAX];
+	enum proto_kind any;
+	enum proto_code code = ref_find(c, ref, kinds, change, id, kind ? kind : &any, text);
+
+	if (code != PROTO_OK)
+		conn_error(c, number, code, "%s", text);
+	return code == PROTO_OK;
 }
 
 void publish(struct conn *c, uint64_t number, const struct proto_publish *m)

@@ -145,30 +145,10 @@ static void act(struct conn *c, uint64_t number, uint16_t type, const struct pro
 						    : GUEST_ONLY;
 	enum proto_kind kind;
 	uint64_t id;
-	int err;
 
 	if (!ref_resolve(c, number, &m->ref, kinds, true, &id, &kind))
 		return;
-	switch (type) {
-	case PROTO_REMOVE_IMAGE:
-		err = image_remove(id);
-		break;
-	case PROTO_PAUSE:
-		err = guest_pause(id);
-		break;
-	case PROTO_RESUME:
-		err = guest_resume(id);
-		break;
-	case PROTO_KILL:
-		err = guest_kill(id);
-		break;
-	default:
-		err = kind == PROTO_KIND_GUEST ? guest_remove(id) : snapshot_remove(id);
-		/* A guest that is gone has no news. */
-		watchers_wake(c->server, id);
-		break;
-	}
-	request_done(c, number, err);
+	request_done(c, number, act_on(c, type, kind, id));
 }
 
 static void take_snapshot(struct conn *c, uint64_t number, const struct proto_take_snapshot *m)
@@ -177,11 +157,14 @@ static void take_snapshot(struct conn *c, uint64_t number, const struct proto_ta
 	uint64_t id;
 	int err;
 
-	if (!ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &id, NULL))
+	if (!pairs_right(c, number, m->labels) ||
+		!ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &id, NULL))
 		return;
 	err = guest_snapshot(id, conn_owner(c), m->name, &result.id);
 	if (err == OK && m->public)
 		err = thing_publish(result.id, true);
+	if (err == OK && m->labels[0] && (err = thing_label(result.id, m->labels, "")) < 0)
+		(void)snapshot_remove(result.id);
 	if (err < 0) {
 		request_error(c, number, err);
 		return;
@@ -207,9 +190,14 @@ static void rollback(struct conn *c, uint64_t number, const struct proto_rollbac
 static void set_limit(struct conn *c, uint64_t number, const struct proto_set_limit *m)
 {
 	uint64_t id;
+	int err;
 
-	if (ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &id, NULL))
-		request_done(c, number, guest_limit(id, m->max_pages, m->max_guests, m->weight));
+	if (!ref_resolve(c, number, &m->guest, GUEST_ONLY, true, &id, NULL))
+		return;
+	err = guest_limit(id, m->max_pages, m->max_guests, m->weight);
+	if (err == OK && m->timeout_ns)
+		err = guest_timeout(id, m->timeout_ns, m->timeout_running);
+	request_done(c, number, err);
 }
 
 /* Adds to a credit; false when the sum is above what the protocol allows. */
@@ -354,6 +342,12 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 		break;
 	case PROTO_WAIT:
 		wait_start(c, number, &m->get);
+		break;
+	case PROTO_LABEL:
+		label(c, number, &m->label);
+		break;
+	case PROTO_BATCH:
+		batch_start(c, number, &m->batch);
 		break;
 	case PROTO_PUBLISH:
 		publish(c, number, &m->publish);

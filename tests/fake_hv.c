@@ -285,6 +285,17 @@ static void start(struct thing *g, const struct guest_options *o)
 	g->info.state = o->paused ? GUEST_PAUSED : GUEST_RUNNABLE;
 	g->info.stop = o->paused ? STOP_CLIENT : STOP_NONE;
 	g->before_pause = GUEST_RUNNABLE;
+	if (o->timeout_ns)
+		guest_timeout(g->info.id, o->timeout_ns, o->timeout_running);
+}
+
+/* Once the origin's are there. */
+static int set_labels(struct thing *g, const struct guest_options *o)
+{
+	if (!o->labels || labels_change(g->info.labels, o->labels, ""))
+		return OK;
+	thing_free(g);
+	return fake_fail(ERR_RANGE, "too many labels");
 }
 
 int guest_run(uint64_t image, const struct guest_options *o, uint64_t *id)
@@ -309,7 +320,7 @@ int guest_run(uint64_t image, const struct guest_options *o, uint64_t *id)
 	set_args(g, o->args, o->args_size, o->argc, o->envc);
 	start(g, o);
 	fake_meters[METER_RUN].count++;
-	return OK;
+	return set_labels(g, o);
 }
 
 static void copy_program(struct thing *to, const struct thing *from)
@@ -323,6 +334,7 @@ static void copy_program(struct thing *to, const struct thing *from)
 	to->info.memory = from->info.memory;
 	to->info.max_pages = from->info.max_pages;
 	to->info.generation = from->info.generation + 1;
+	memcpy(to->info.labels, from->info.labels, sizeof(to->info.labels));
 }
 
 int guest_fork(uint64_t source, const struct guest_options *o, uint64_t *id)
@@ -349,7 +361,7 @@ int guest_fork(uint64_t source, const struct guest_options *o, uint64_t *id)
 		set_args(g, from->args, from->args_size, from->argc, from->envc);
 	start(g, o);
 	fake_meters[METER_FORK].count++;
-	return OK;
+	return set_labels(g, o);
 }
 
 int guest_snapshot(uint64_t id, uint16_t owner, const char *name, uint64_t *snapshot)
@@ -528,6 +540,7 @@ static int give_snapshot(const struct thing *s, struct snapshot_info *info)
 		.created_ns = s->info.created_ns,
 	};
 	memcpy(info->name, s->info.name, sizeof(info->name));
+	memcpy(info->labels, s->info.labels, sizeof(info->labels));
 	return OK;
 }
 

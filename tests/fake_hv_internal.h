@@ -39,6 +39,7 @@ struct thing { /* a guest or a snapshot */
 	uint32_t args_size, argc, envc;
 	struct stream stream[STREAM_COUNT];
 	bool remove, paused_once, public;
+	uint64_t deadline_us; /* 0: none */
 	enum guest_state before_pause;
 	unsigned news;
 	uint64_t forks;

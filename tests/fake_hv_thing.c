@@ -69,6 +69,66 @@ int thing_find(enum thing_kind kind, uint16_t owner, const char *name, uint64_t 
 	return *id ? OK : fake_fail(ERR_NOENT, "nothing is named %s", name);
 }
 
+int thing_label(uint64_t id, const char *set, const char *remove)
+{
+	struct thing *t = fake_find(id, false);
+
+	if (!t)
+		t = fake_find(id, true);
+	if (!t)
+		return fake_fail(ERR_NOENT, "there is no %llu", (unsigned long long)id);
+	if (!labels_change(t->info.labels, set, remove))
+		return fake_fail(ERR_RANGE, "too many labels");
+	return OK;
+}
+
+/* ---- deadlines, in the time of host_now_us() ---- */
+
+int guest_timeout(uint64_t id, uint64_t ns, bool running)
+{
+	struct thing *g = fake_find(id, false);
+
+	if (!g)
+		return fake_fail(ERR_NOENT, "there is no guest %llu", (unsigned long long)id);
+	if (g->info.state == GUEST_STOPPED)
+		return fake_fail(ERR_BUSY, "guest %llu has stopped", (unsigned long long)id);
+	g->info.timeout_ns = g->info.deadline_ns = ns;
+	g->info.timeout_running = running;
+	g->deadline_us = ns ? host_now_us() + ns / 1000 : 0;
+	return OK;
+}
+
+static bool expires(const struct thing *g)
+{
+	return g->deadline_us && g->info.state != GUEST_STOPPED &&
+	       !(g->info.timeout_running && g->info.state == GUEST_PAUSED);
+}
+
+void guest_expire(void)
+{
+	uint64_t id = 0, now = host_now_us();
+	struct thing *g;
+
+	while ((g = fake_next(id, false)) != NULL) {
+		id = g->info.id;
+		if (expires(g) && g->deadline_us <= now)
+			fake_stop(g, STOP_DEADLINE, "its time is over");
+	}
+}
+
+uint64_t guest_deadline_us(void)
+{
+	uint64_t id = 0, at = UINT64_MAX;
+	struct thing *g;
+
+	while ((g = fake_next(id, false)) != NULL) {
+		id = g->info.id;
+		if (expires(g))
+			at = MIN(at, g->deadline_us);
+	}
+	return at;
+}
+
 int thing_publish(uint64_t id, bool public)
 {
 	struct thing *t = fake_find(id, true);

@@ -75,6 +75,18 @@ static void random_field(const struct proto_field *f, uint8_t *at)
 	}
 }
 
+/* A guest by its id, and one by its name. */
+static struct proto_blob batch_refs(void)
+{
+	const struct proto_ref by_id = {.kind = PROTO_KIND_GUEST, .id = 0x1234},
+			       by_name = {.name = "web"};
+	static uint8_t refs[100];
+	size_t n = proto_ref_put(refs, sizeof(refs), &by_id);
+
+	n += proto_ref_put(refs + n, sizeof(refs) - n, &by_name);
+	return (struct proto_blob){refs, (uint32_t)n};
+}
+
 /* What holds between fields is made to hold. */
 static void make_consistent(uint16_t type, union proto_message *m)
 {
@@ -99,6 +111,11 @@ static void make_consistent(uint16_t type, union proto_message *m)
 		break;
 	case PROTO_RESULT:
 		m->result.id = m->result.code ? 0 : m->result.id | 1;
+		break;
+	case PROTO_BATCH:
+		m->batch.action = PROTO_KILL;
+		m->batch.selector[0] = '\0';
+		m->batch.refs = batch_refs();
 		break;
 	default:
 		break;
@@ -188,7 +205,7 @@ TEST(layouts_name_every_member_once_and_in_order)
 		CHECK(l->size - end < 8);
 		CHECK(l->size <= sizeof(union proto_message));
 	}
-	CHECK_EQ(types, 38);
+	CHECK_EQ(types, 40);
 }
 
 TEST(every_message_survives_the_wire)
