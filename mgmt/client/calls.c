@@ -8,7 +8,7 @@
 
 /* ---- between the structs of proto.h and those of creel.h ---- */
 
-static void copy_text(char *out, size_t size, const char *in)
+void client_text(char *out, size_t size, const char *in)
 {
 	snprintf(out, size, "%s", in);
 }
@@ -38,10 +38,14 @@ static void guest_out(struct creel_guest *g, const struct proto_guest *m)
 		.bytes_in = m->bytes_in,
 		.bytes_out = m->bytes_out,
 		.bytes_err = m->bytes_err,
+		.timeout_ns = m->timeout_ns,
+		.deadline_ns = m->deadline_ns,
+		.timeout_running = m->timeout_running,
 	};
-	copy_text(g->name, sizeof(g->name), m->name);
-	copy_text(g->owner, sizeof(g->owner), m->owner);
-	copy_text(g->reason, sizeof(g->reason), m->reason);
+	client_text(g->name, sizeof(g->name), m->name);
+	client_text(g->owner, sizeof(g->owner), m->owner);
+	client_text(g->reason, sizeof(g->reason), m->reason);
+	client_text(g->labels, sizeof(g->labels), m->labels);
 }
 
 static void snapshot_out(struct creel_snapshot *s, const struct proto_snapshot *m)
@@ -55,9 +59,10 @@ static void snapshot_out(struct creel_snapshot *s, const struct proto_snapshot *
 		.forks = m->forks,
 		.created_ns = m->created_ns,
 	};
-	copy_text(s->name, sizeof(s->name), m->name);
-	copy_text(s->owner, sizeof(s->owner), m->owner);
+	client_text(s->name, sizeof(s->name), m->name);
+	client_text(s->owner, sizeof(s->owner), m->owner);
 	s->is_public = m->public;
+	client_text(s->labels, sizeof(s->labels), m->labels);
 }
 
 void client_image(struct creel_image *i, const struct proto_image *m)
@@ -69,8 +74,8 @@ void client_image(struct creel_image *i, const struct proto_image *m)
 		.pages = m->pages,
 		.created_ns = m->created_ns,
 	};
-	copy_text(i->name, sizeof(i->name), m->name);
-	copy_text(i->owner, sizeof(i->owner), m->owner);
+	client_text(i->name, sizeof(i->name), m->name);
+	client_text(i->owner, sizeof(i->owner), m->owner);
 	i->is_public = m->public;
 }
 
@@ -82,7 +87,7 @@ void client_status(struct creel_status *s, const struct proto_status *m)
 		.stop = (enum creel_stop)m->stop,
 		.exit_status = m->exit_status,
 	};
-	copy_text(s->reason, sizeof(s->reason), m->reason);
+	client_text(s->reason, sizeof(s->reason), m->reason);
 }
 
 static void info_out(struct creel_info *i, const struct proto_info *m)
@@ -115,9 +120,9 @@ static void info_out(struct creel_info *i, const struct proto_info *m)
 		.requests = m->requests,
 	};
 	memcpy(i->mac, m->mac, sizeof(i->mac));
-	copy_text(i->version, sizeof(i->version), m->version);
-	copy_text(i->backend, sizeof(i->backend), m->backend);
-	copy_text(i->cpu, sizeof(i->cpu), m->cpu);
+	client_text(i->version, sizeof(i->version), m->version);
+	client_text(i->backend, sizeof(i->backend), m->backend);
+	client_text(i->cpu, sizeof(i->cpu), m->cpu);
 }
 
 bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, const char *what)
@@ -130,7 +135,7 @@ bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, co
 		if (ref->id && strlen(what) < 21)
 			return true;
 	} else if (proto_name_valid(what)) {
-		copy_text(ref->name, sizeof(ref->name), what);
+		client_text(ref->name, sizeof(ref->name), what);
 		return true;
 	}
 	client_fail(c, CREEL_INVALID,
@@ -140,7 +145,7 @@ bool client_ref(struct creel *c, struct proto_ref *ref, enum creel_kind kind, co
 	return false;
 }
 
-static bool valid_name(struct creel *c, char *out, const char *name)
+bool client_name(struct creel *c, char *out, const char *name)
 {
 	if (!name || !name[0])
 		return true;
@@ -152,12 +157,12 @@ static bool valid_name(struct creel *c, char *out, const char *name)
 			name);
 		return false;
 	}
-	copy_text(out, PROTO_NAME_MAX, name);
+	client_text(out, PROTO_NAME_MAX, name);
 	return true;
 }
 
 /* A key of zero bytes is valid, so failing to get one harms nothing. */
-static struct proto_key new_key(void)
+struct proto_key client_key(void)
 {
 	struct proto_key key = {{0}};
 
@@ -184,7 +189,7 @@ static bool add_strings(
 int client_options(struct creel *c, struct proto_create *m, const struct creel_options *o,
 	uint8_t args[PROTO_ARGS_MAX])
 {
-	*m = (struct proto_create){.key = new_key(), .count = 1, .args = {.data = args}};
+	*m = (struct proto_create){.key = client_key(), .count = 1, .args = {.data = args}};
 	if (!o)
 		return CREEL_OK;
 	m->memory = o->memory;
@@ -194,7 +199,11 @@ int client_options(struct creel *c, struct proto_create *m, const struct creel_o
 	m->weight = o->weight;
 	m->flags = (uint8_t)((o->paused ? PROTO_CREATE_PAUSED : 0) |
 			     (o->remove_when_stopped ? PROTO_CREATE_REMOVE : 0) |
-			     (o->input_open ? PROTO_CREATE_INPUT : 0));
+			     (o->input_open ? PROTO_CREATE_INPUT : 0) |
+			     (o->timeout_running ? PROTO_CREATE_TIMEOUT_RUNNING : 0));
+	m->timeout_ns = o->timeout_ns;
+	if (!client_labels(c, m->labels, o->labels, LABELS_PAIRS))
+		return CREEL_INVALID;
 	for (const char *const *e = o->env; e && *e; e++) {
 		if (**e == '=' || !strchr(*e, '='))
 			return client_fail(c, CREEL_INVALID,
@@ -205,32 +214,10 @@ int client_options(struct creel *c, struct proto_create *m, const struct creel_o
 			"arguments and environment have more than %u bytes: give large input on "
 			"stdin",
 			PROTO_ARGS_MAX);
-	return valid_name(c, m->name, o->name) ? CREEL_OK : CREEL_INVALID;
+	return client_name(c, m->name, o->name) ? CREEL_OK : CREEL_INVALID;
 }
 
 /* ---- calls with items and an end, or only that ---- */
-
-struct each {
-	struct call call; /* the first, as client_call() needs it */
-	uint16_t type;    /* of the items */
-	uint16_t last;    /* of the end; 0: any, which `end` checks */
-	int (*each)(struct each *e, const union proto_message *m); /* an item */
-	int (*end)(struct creel *c, struct each *e, const struct frame *f); /* may be NULL */
-	void *arg;
-	union {
-		int (*image)(void *arg, const struct creel_image *i);
-		int (*guest)(void *arg, const struct creel_guest *g);
-		int (*snapshot)(void *arg, const struct creel_snapshot *s);
-		int (*meter)(void *arg, const struct creel_meter *m);
-		int (*result)(void *arg, const struct creel_result *r);
-	};
-	union { /* where the caller wants something */
-		uint64_t *id;
-		struct creel_info *info;
-		struct creel_item *item;
-	};
-	uint64_t *made;
-};
 
 static int take(struct creel *c, struct call *k, const struct frame *f)
 {
@@ -243,18 +230,18 @@ static int take(struct creel *c, struct call *k, const struct frame *f)
 	return e->end ? e->end(c, e, f) : CREEL_OK;
 }
 
-static int call(struct creel *c, uint16_t type, const void *message, struct each *e)
+int client_each(struct creel *c, uint16_t type, const void *message, struct each *e)
 {
 	e->call.take = take;
 	return client_call(c, type, message, &e->call, sizeof(*e));
 }
 
 /* One whose answer says nothing but that it was done. */
-static int just_do(struct creel *c, uint16_t type, const void *message)
+int client_do(struct creel *c, uint16_t type, const void *message)
 {
 	struct each e = {.last = PROTO_DONE};
 
-	return call(c, type, message, &e);
+	return client_each(c, type, message, &e);
 }
 
 static int end_info(struct creel *c, struct each *e, const struct frame *f)
@@ -268,16 +255,16 @@ int creel_get_info(struct creel *c, struct creel_info *info)
 {
 	struct each e = {.last = PROTO_INFO, .end = end_info, .info = info};
 
-	return call(c, PROTO_GET_INFO, NULL, &e);
+	return client_each(c, PROTO_GET_INFO, NULL, &e);
 }
 
 static int act(struct creel *c, uint16_t type, enum creel_kind kind, const char *what)
 {
-	struct proto_act m = {.key = new_key()};
+	struct proto_act m = {.key = client_key()};
 
 	if (!client_ref(c, &m.ref, kind, what))
 		return CREEL_INVALID;
-	return just_do(c, type, &m);
+	return client_do(c, type, &m);
 }
 
 int creel_remove_image(struct creel *c, const char *image)
@@ -307,28 +294,28 @@ int creel_remove(struct creel *c, const char *what)
 
 int creel_rollback(struct creel *c, const char *guest, const char *snapshot)
 {
-	struct proto_rollback m = {.key = new_key()};
+	struct proto_rollback m = {.key = client_key()};
 
 	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) ||
 		!client_ref(c, &m.snapshot, CREEL_SNAPSHOT, snapshot))
 		return CREEL_INVALID;
-	return just_do(c, PROTO_ROLLBACK, &m);
+	return client_do(c, PROTO_ROLLBACK, &m);
 }
 
 int creel_publish(struct creel *c, const char *what, bool public)
 {
-	struct proto_publish m = {.key = new_key(), .public = public};
+	struct proto_publish m = {.key = client_key(), .public = public};
 
 	if (!client_ref(c, &m.ref, CREEL_ANY, what))
 		return CREEL_INVALID;
-	return just_do(c, PROTO_PUBLISH, &m);
+	return client_do(c, PROTO_PUBLISH, &m);
 }
 
 int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages, uint64_t max_guests,
 	uint32_t weight)
 {
 	struct proto_set_limit m = {
-		.key = new_key(),
+		.key = client_key(),
 		.max_pages = max_pages,
 		.max_guests = max_guests,
 		.weight = weight,
@@ -336,7 +323,7 @@ int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages, uint
 
 	if (!client_ref(c, &m.guest, CREEL_GUEST, guest))
 		return CREEL_INVALID;
-	return just_do(c, PROTO_SET_LIMIT, &m);
+	return client_do(c, PROTO_SET_LIMIT, &m);
 }
 
 static int end_item(struct creel *c, struct each *e, const struct frame *f)
@@ -366,10 +353,34 @@ int creel_get(struct creel *c, enum creel_kind kind, const char *what, struct cr
 
 	if (!client_ref(c, &m.ref, kind, what))
 		return CREEL_INVALID;
-	return call(c, PROTO_GET, &m, &e);
+	return client_each(c, PROTO_GET, &m, &e);
 }
 
 /* ---- lists ---- */
+
+static int end_page(struct creel *c, struct each *e, const struct frame *f)
+{
+	(void)c;
+	*e->made = f->message.done.next;
+	return CREEL_OK;
+}
+
+/* Page by page, if it is waited for; else in one go. */
+static int list(struct creel *c, uint16_t type, struct proto_list *m, struct each *e)
+{
+	int err;
+
+	e->last = PROTO_DONE;
+	if (c->async_done)
+		return client_each(c, type, m, e);
+	e->end = end_page;
+	e->made = &m->after;
+	m->max = LIST_PAGE;
+	do
+		err = client_each(c, type, m, e);
+	while (err == CREEL_OK && m->after);
+	return err;
+}
 
 static int each_image(struct each *e, const union proto_message *m)
 {
@@ -381,10 +392,10 @@ static int each_image(struct each *e, const union proto_message *m)
 
 int creel_images(struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg)
 {
-	struct each e = {.type = PROTO_IMAGE, .last = PROTO_DONE, .each = each_image, .image = each, .arg = arg};
-	const struct proto_list m = {0};
+	struct each e = {.type = PROTO_IMAGE, .each = each_image, .image = each, .arg = arg};
+	struct proto_list m = {0};
 
-	return call(c, PROTO_LIST_IMAGES, &m, &e);
+	return list(c, PROTO_LIST_IMAGES, &m, &e);
 }
 
 static int each_guest(struct each *e, const union proto_message *m)
@@ -398,10 +409,21 @@ static int each_guest(struct each *e, const union proto_message *m)
 int creel_guests(struct creel *c, bool all, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_guest *g), void *arg)
 {
-	struct each e = {.type = PROTO_GUEST, .last = PROTO_DONE, .each = each_guest, .guest = each, .arg = arg};
-	const struct proto_list m = {.all = all, .lineage = lineage};
+	struct each e = {.type = PROTO_GUEST, .each = each_guest, .guest = each, .arg = arg};
+	struct proto_list m = {.all = all, .lineage = lineage};
 
-	return call(c, PROTO_LIST_GUESTS, &m, &e);
+	return list(c, PROTO_LIST_GUESTS, &m, &e);
+}
+
+int creel_select_guests(struct creel *c, bool all, const char *selector,
+	int (*each)(void *arg, const struct creel_guest *g), void *arg)
+{
+	struct each e = {.type = PROTO_GUEST, .each = each_guest, .guest = each, .arg = arg};
+	struct proto_list m = {.all = all};
+
+	if (!client_labels(c, m.selector, selector, LABELS_SELECTOR))
+		return CREEL_INVALID;
+	return list(c, PROTO_LIST_GUESTS, &m, &e);
 }
 
 static int each_snapshot(struct each *e, const union proto_message *m)
@@ -416,15 +438,22 @@ int creel_snapshots(struct creel *c, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_snapshot *s), void *arg)
 {
 	struct each e = {
-		.type = PROTO_SNAPSHOT,
-		.last = PROTO_DONE,
-		.each = each_snapshot,
-		.snapshot = each,
-		.arg = arg,
-	};
-	const struct proto_list m = {.lineage = lineage};
+		.type = PROTO_SNAPSHOT, .each = each_snapshot, .snapshot = each, .arg = arg};
+	struct proto_list m = {.lineage = lineage};
 
-	return call(c, PROTO_LIST_SNAPSHOTS, &m, &e);
+	return list(c, PROTO_LIST_SNAPSHOTS, &m, &e);
+}
+
+int creel_select_snapshots(struct creel *c, const char *selector,
+	int (*each)(void *arg, const struct creel_snapshot *s), void *arg)
+{
+	struct each e = {
+		.type = PROTO_SNAPSHOT, .each = each_snapshot, .snapshot = each, .arg = arg};
+	struct proto_list m = {0};
+
+	if (!client_labels(c, m.selector, selector, LABELS_SELECTOR))
+		return CREEL_INVALID;
+	return list(c, PROTO_LIST_SNAPSHOTS, &m, &e);
 }
 
 static int each_meter(struct each *e, const union proto_message *m)
@@ -437,7 +466,7 @@ static int each_meter(struct each *e, const union proto_message *m)
 		.max = m->meter.max,
 	};
 
-	copy_text(out.name, sizeof(out.name), m->meter.name);
+	client_text(out.name, sizeof(out.name), m->meter.name);
 	return e->meter(e->arg, &out);
 }
 
@@ -447,27 +476,27 @@ int creel_meters(
 	struct each e = {.type = PROTO_METER, .last = PROTO_DONE, .each = each_meter, .meter = each, .arg = arg};
 	const struct proto_get_meters m = {.reset = reset};
 
-	return call(c, PROTO_GET_METERS, &m, &e);
+	return client_each(c, PROTO_GET_METERS, &m, &e);
 }
 
-static int each_result(struct each *e, const union proto_message *m)
+int client_each_result(struct each *e, const union proto_message *m)
 {
 	struct creel_result r = {
-		.index = m->result.index,
+		.index = e->first + m->result.index,
 		.id = m->result.id,
 		.code = (enum creel_code)m->result.code,
 	};
 
 	if (e->id)
 		*e->id = r.id;
-	copy_text(r.text, sizeof(r.text), m->result.text);
+	client_text(r.text, sizeof(r.text), m->result.text);
 	return e->result ? e->result(e->arg, &r) : 0;
 }
 
 int creel_run(struct creel *c, const char *image, const struct creel_options *options, uint64_t *id)
 {
 	struct each e = {
-		.type = PROTO_RESULT, .last = PROTO_DONE, .each = each_result, .id = id};
+		.type = PROTO_RESULT, .last = PROTO_DONE, .each = client_each_result, .id = id};
 	uint8_t args[PROTO_ARGS_MAX];
 	struct proto_create m;
 	int err = client_options(c, &m, options, args);
@@ -477,10 +506,10 @@ int creel_run(struct creel *c, const char *image, const struct creel_options *op
 		return err;
 	if (!client_ref(c, &m.source, CREEL_IMAGE, image))
 		return CREEL_INVALID;
-	return call(c, PROTO_RUN, &m, &e);
+	return client_each(c, PROTO_RUN, &m, &e);
 }
 
-static int end_fork(struct creel *c, struct each *e, const struct frame *f)
+int client_end_count(struct creel *c, struct each *e, const struct frame *f)
 {
 	(void)c;
 	if (e->made)
@@ -495,8 +524,8 @@ int creel_fork(struct creel *c, const char *source, const struct creel_options *
 	struct each e = {
 		.type = PROTO_RESULT,
 		.last = PROTO_DONE,
-		.each = each_result,
-		.end = end_fork,
+		.each = client_each_result,
+		.end = client_end_count,
 		.result = each,
 		.arg = arg,
 		.made = made,
@@ -515,20 +544,20 @@ int creel_fork(struct creel *c, const char *source, const struct creel_options *
 	m.count = count;
 	if (!client_ref(c, &m.source, CREEL_ANY, source))
 		return CREEL_INVALID;
-	return call(c, PROTO_FORK, &m, &e);
+	return client_each(c, PROTO_FORK, &m, &e);
 }
 
 int creel_take_snapshot(
 	struct creel *c, const char *guest, const char *name, bool public, uint64_t *id)
 {
 	struct each e = {
-		.type = PROTO_RESULT, .last = PROTO_DONE, .each = each_result, .id = id};
-	struct proto_take_snapshot m = {.key = new_key(), .public = public};
+		.type = PROTO_RESULT, .last = PROTO_DONE, .each = client_each_result, .id = id};
+	struct proto_take_snapshot m = {.key = client_key(), .public = public};
 
 	*id = 0;
-	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) || !valid_name(c, m.name, name))
+	if (!client_ref(c, &m.guest, CREEL_GUEST, guest) || !client_name(c, m.name, name))
 		return CREEL_INVALID;
-	return call(c, PROTO_TAKE_SNAPSHOT, &m, &e);
+	return client_each(c, PROTO_TAKE_SNAPSHOT, &m, &e);
 }
 
 /* ---- upload ---- */
@@ -562,7 +591,7 @@ static int upload_credit(struct creel *c, struct upload *u)
 int creel_put(struct creel *c, const char *name, uint64_t size,
 	long (*read)(void *arg, void *buf, size_t size), void *arg, struct creel_image *image)
 {
-	struct proto_put m = {.key = new_key(), .size = size};
+	struct proto_put m = {.key = client_key(), .size = size};
 	struct upload u = {.size = size};
 	uint8_t buf[PROTO_DATA_MAX];
 	struct frame f;
@@ -570,7 +599,7 @@ int creel_put(struct creel *c, const char *name, uint64_t size,
 
 	if (!name || !name[0])
 		return client_fail(c, CREEL_INVALID, "an image needs a name");
-	if (!valid_name(c, m.name, name))
+	if (!client_name(c, m.name, name))
 		return CREEL_INVALID;
 	err = client_request(c, PROTO_PUT, &m, &u.request);
 	while (err == CREEL_OK && u.position < size) {

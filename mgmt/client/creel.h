@@ -41,6 +41,7 @@ extern "C" {
 
 #define CREEL_DEFAULT_PORT 7117
 #define CREEL_NAME_SIZE    64
+#define CREEL_LABELS_SIZE  256
 #define CREEL_TEXT_SIZE    240
 #define CREEL_ADDRESS_SIZE 256
 #define CREEL_PATH_SIZE    4096
@@ -97,6 +98,7 @@ enum creel_stop {
 	CREEL_STOP_POWER_OFF = 13, /* Linux: it switched itself off */
 	CREEL_STOP_REBOOT = 14,    /* Linux: it restarted, which is an end too */
 	CREEL_STOP_PANIC = 15,     /* Linux: its kernel panicked */
+	CREEL_STOP_DEADLINE = 16,  /* the time that it was given is over */
 };
 
 enum creel_stream_id { CREEL_IN = 0, CREEL_OUT = 1, CREEL_ERR = 2 };
@@ -155,12 +157,16 @@ struct creel_guest {
 	uint32_t weight;
 	uint64_t cpu_ns, created_ns, exits, faults, forks, children;
 	uint64_t bytes_in, bytes_out, bytes_err; /* ever read and written */
+	uint64_t timeout_ns, deadline_ns; /* what it was given, and what is left; 0: none */
+	bool timeout_running;             /* its time stands still while it is paused */
+	char labels[CREEL_LABELS_SIZE];   /* "key=value,key=value" */
 };
 
 struct creel_snapshot {
 	uint64_t id, parent, lineage, image;
 	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE];
 	bool is_public; /* all clients may see and fork it */
+	char labels[CREEL_LABELS_SIZE];
 	uint64_t pages, forks, created_ns;
 };
 
@@ -181,10 +187,10 @@ struct creel_status {
 	char reason[CREEL_TEXT_SIZE];
 };
 
-/* One guest of a creel_fork(). */
+/* One guest of a creel_fork(), or one target of a creel_act(). */
 struct creel_result {
 	uint32_t index;
-	uint64_t id; /* 0 with an error */
+	uint64_t id; /* 0 with an error of creel_fork() */
 	enum creel_code code;
 	char text[CREEL_TEXT_SIZE];
 };
@@ -194,6 +200,9 @@ struct creel_options {
 	const char *name;
 	uint64_t memory, max_pages, max_guests, max_snapshots; /* 0: default */
 	uint32_t weight;                                       /* 1 to 10000; 0: default, 100 */
+	uint64_t timeout_ns;  /* it is stopped after so long; 0: never */
+	bool timeout_running; /* the time stands still while it is paused */
+	const char *labels;   /* "key=value,key=value"; a fork has its source's beside these */
 	bool paused;
 	bool remove_when_stopped;
 	bool input_open;         /* input may come; else the guest finds it at its end */
@@ -388,6 +397,11 @@ CREEL_API int creel_guests(struct creel *c, bool all, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_guest *g), void *arg);
 CREEL_API int creel_snapshots(struct creel *c, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_snapshot *s), void *arg);
+/* The same of those with labels: "key=value,key" means one with that value, and another with any. */
+CREEL_API int creel_select_guests(struct creel *c, bool all, const char *selector,
+	int (*each)(void *arg, const struct creel_guest *g), void *arg);
+CREEL_API int creel_select_snapshots(struct creel *c, const char *selector,
+	int (*each)(void *arg, const struct creel_snapshot *s), void *arg);
 CREEL_API int creel_get(
 	struct creel *c, enum creel_kind kind, const char *what, struct creel_item *item);
 
@@ -437,6 +451,23 @@ CREEL_API int creel_resume(struct creel *c, const char *guest);
 CREEL_API int creel_kill(struct creel *c, const char *guest);
 /* A stopped guest, or a snapshot. */
 CREEL_API int creel_remove(struct creel *c, const char *what);
+
+enum creel_action { CREEL_PAUSE, CREEL_RESUME, CREEL_KILL, CREEL_REMOVE };
+
+/*
+ * One action on many, in one request where they fit into one, with a result for each: on `count`
+ * targets, in order, or with a selector on all guests (to remove: and snapshots) that it selects and
+ * that the action can change. `force`: a guest that is to be removed and still runs is killed first.
+ * CREEL_OK if all were tried; how many went well is in *done (may be NULL).
+ */
+CREEL_API int creel_act(struct creel *c, enum creel_action action, bool force,
+	const char *const *targets, size_t count, const char *selector,
+	int (*each)(void *arg, const struct creel_result *r), void *arg, uint64_t *done);
+/* Sets labels of a guest or snapshot ("key=value,..."), and removes some ("key,..."); NULL: none. */
+CREEL_API int creel_label(
+	struct creel *c, const char *what, const char *set, const char *remove);
+/* Gives a guest so long from now on. `running`: the time stands still while it is paused. */
+CREEL_API int creel_set_timeout(struct creel *c, const char *guest, uint64_t ns, bool running);
 /* 0 leaves a value as it is. */
 CREEL_API int creel_set_limit(struct creel *c, const char *guest, uint64_t max_pages,
 	uint64_t max_guests, uint32_t weight);

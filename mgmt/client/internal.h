@@ -121,4 +121,45 @@ void client_status(struct creel_status *out, const struct proto_status *m);
 int client_options(struct creel *c, struct proto_create *m, const struct creel_options *options,
 	uint8_t args[PROTO_ARGS_MAX]);
 
+/* ---- calls.c ---- */
+
+#define LIST_PAGE 1000 /* items that are asked for at once */
+
+/* A call with items and an end, or only that. */
+struct each {
+	struct call call; /* the first, as client_call() needs it */
+	uint16_t type;    /* of the items */
+	uint16_t last;    /* of the end; 0: any, which `end` checks */
+	int (*each)(struct each *e, const union proto_message *m); /* an item */
+	int (*end)(struct creel *c, struct each *e, const struct frame *f); /* may be NULL */
+	void *arg;
+	union {
+		int (*image)(void *arg, const struct creel_image *i);
+		int (*guest)(void *arg, const struct creel_guest *g);
+		int (*snapshot)(void *arg, const struct creel_snapshot *s);
+		int (*meter)(void *arg, const struct creel_meter *m);
+		int (*result)(void *arg, const struct creel_result *r);
+	};
+	union { /* where the caller wants something */
+		uint64_t *id;
+		struct creel_info *info;
+		struct creel_item *item;
+	};
+	uint64_t *made;
+	uint32_t first; /* what an index of 0 stands for */
+};
+
+struct proto_key client_key(void);
+void client_text(char *out, size_t size, const char *in);
+/* A name, which may be NULL; false: it can be none, and the error is set. */
+bool client_name(struct creel *c, char *out, const char *name);
+/* The same for labels. */
+bool client_labels(struct creel *c, char out[LABELS_SIZE], const char *labels, enum labels_kind kind);
+int client_each(struct creel *c, uint16_t type, const void *message, struct each *e);
+/* One whose answer says nothing but that it was done. */
+int client_do(struct creel *c, uint16_t type, const void *message);
+/* `each` of results, and `end` that puts how many there were into *made. */
+int client_each_result(struct each *e, const union proto_message *m);
+int client_end_count(struct creel *c, struct each *e, const struct frame *f);
+
 #endif

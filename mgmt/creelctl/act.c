@@ -63,49 +63,26 @@ int run_rmi(struct settings *s, int argc, char **argv)
 	return for_each(s, argc, argv, creel_remove_image);
 }
 
-int run_pause(struct settings *s, int argc, char **argv)
-{
-	return for_each(s, argc, argv, creel_pause);
-}
-
-int run_resume(struct settings *s, int argc, char **argv)
-{
-	return for_each(s, argc, argv, creel_resume);
-}
-
-int run_kill(struct settings *s, int argc, char **argv)
-{
-	return for_each(s, argc, argv, creel_kill);
-}
-
-/* With -f: what still runs is killed first. */
-static int kill_and_remove(struct creel *c, const char *what)
-{
-	int code = creel_kill(c, what);
-
-	/* A snapshot is no guest, and a stopped guest can't be killed: removing tells what is
-	 * wrong. */
-	return code == CREEL_CONNECTION ? code : creel_remove(c, what);
-}
-
-int run_rm(struct settings *s, int argc, char **argv)
-{
-	return for_each(s, argc, argv, s->force ? kill_and_remove : creel_remove);
-}
-
 static int set_limit(struct creel *c, const char *guest)
 {
 	uint64_t pages = settings.max_memory ? (settings.max_memory + 4095) / 4096
 					     : settings.max_pages;
 
-	return creel_set_limit(c, guest, pages, settings.max_guests, (uint32_t)settings.weight);
+	int code = CREEL_OK;
+
+	if (pages || settings.max_guests || settings.weight)
+		code = creel_set_limit(
+			c, guest, pages, settings.max_guests, (uint32_t)settings.weight);
+	if (code == CREEL_OK && settings.timeout_ns)
+		code = creel_set_timeout(c, guest, settings.timeout_ns, settings.timeout_running);
+	return code;
 }
 
 int run_limit(struct settings *s, int argc, char **argv)
 {
-	if (!s->max_memory && !s->max_pages && !s->max_guests && !s->weight) {
-		complain("limit changes nothing without --max-memory, --max-pages, --max-guests or "
-			 "--weight");
+	if (!s->max_memory && !s->max_pages && !s->max_guests && !s->weight && !s->timeout_ns) {
+		complain("limit changes nothing without --max-memory, --max-pages, --max-guests, "
+			 "--weight or --timeout");
 		return EXIT_USAGE;
 	}
 	if (s->weight > 10000) {

@@ -148,6 +148,28 @@ bool parse_size(const char *text, uint64_t *out)
 	return !*end && value < 1e18;
 }
 
+/* "90", "30s", "1.5h" as nanoseconds. */
+static bool parse_span(const char *text, uint64_t *out)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {{"", 1e9}, {"ms", 1e6}, {"s", 1e9}, {"m", 6e10}, {"h", 3.6e12}, {"d", 8.64e13}};
+	char *end;
+	double value;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	value = strtod(text, &end);
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (!strcmp(end, units[i].name) && value * units[i].ns < 1e18) {
+			*out = (uint64_t)(value * units[i].ns);
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool parse_number(const char *text, uint64_t *out)
 {
 	char *end;
@@ -205,6 +227,12 @@ static bool set_option(const struct option *o, const char *value)
 		if (parse_size(value, o->to) && *(uint64_t *)o->to)
 			return true;
 		complain("--%s takes a size as in 64M or 1.5G, not \"%s\"", o->name, value);
+		return false;
+	case OPTION_SPAN:
+		if (parse_span(value, o->to) && *(uint64_t *)o->to)
+			return true;
+		complain("--%s takes a time as in 500ms, 30s, 10m or 2h, not \"%s\"", o->name,
+			value);
 		return false;
 	case OPTION_LIST:
 		for (size_t i = 0; i < LIST_MAX; i++) {

@@ -10,7 +10,18 @@ static const struct option quiet_options[] = {
 	END_OPTIONS,
 };
 
+#define SELECTOR                                                                                   \
+	VALUE('l', "selector", TEXT, &settings.selector, "K=V,K",                                  \
+		"those with these labels; a key alone: any value")
+
+#define TIMEOUT                                                                                    \
+	VALUE(0, "timeout", SPAN, &settings.timeout_ns, "TIME",                                    \
+		"stop it after so long, as in 500ms, 30s, 10m, 2h"),                               \
+	FLAG(0, "timeout-running", &settings.timeout_running,                                      \
+		"its time stands still while it is paused")
+
 static const struct option ps_options[] = {
+	SELECTOR,
 	FLAG('a', "all", &settings.all, "stopped guests too"),
 	FLAG('q', "quiet", &settings.quiet, "only the numbers"),
 	END_OPTIONS,
@@ -32,7 +43,9 @@ static const struct option ps_options[] = {
 	FLAG('i', "interactive", &settings.interactive, "send stdin to the guest"),                \
 	FLAG('t', "tty", &settings.tty, TTY_HELP),                                                 \
 	FLAG(0, "rm", &settings.remove, "remove it when it has stopped"),                          \
-	FLAG(0, "paused", &settings.paused, "make it, but do not start it yet")
+	FLAG(0, "paused", &settings.paused, "make it, but do not start it yet"),                   \
+	VALUE('l', "label", LIST, settings.labels, "K=V", "give it a label; may be repeated"),     \
+	TIMEOUT
 
 #define KERNEL_OPTIONS                                                                             \
 	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),                       \
@@ -70,6 +83,7 @@ static const struct option limit_options[] = {
 	VALUE(0, "max-pages", NUMBER, &settings.max_pages, "N", "the same in pages of 4 KiB"),
 	VALUE(0, "max-guests", NUMBER, &settings.max_guests, "N", "forks alive at once"),
 	VALUE(0, "weight", NUMBER, &settings.weight, "N", "share of the processor, 1 to 10000"),
+	TIMEOUT,
 	END_OPTIONS,
 };
 
@@ -89,6 +103,18 @@ static const struct option publish_options[] = {
 
 static const struct option rm_options[] = {
 	FLAG('f', "force", &settings.force, "kill a guest that still runs"),
+	SELECTOR,
+	END_OPTIONS,
+};
+
+static const struct option selector_options[] = {
+	SELECTOR,
+	END_OPTIONS,
+};
+
+static const struct option snapshots_options[] = {
+	SELECTOR,
+	FLAG('q', "quiet", &settings.quiet, "only the numbers"),
 	END_OPTIONS,
 };
 
@@ -199,9 +225,9 @@ static const struct command guest_commands[] = {
 	},
 	{
 		.name = "pause",
-		.synopsis = "GUEST...",
+		.synopsis = "GUEST... | -l SELECTOR",
 		.summary = "pause guests",
-		.least = 1,
+		.options = selector_options,
 		.most = -1,
 		.arguments = NAMES_GUEST,
 		.more = NAMES_GUEST,
@@ -210,9 +236,9 @@ static const struct command guest_commands[] = {
 	{
 		.name = "resume",
 		.alias = "unpause",
-		.synopsis = "GUEST...",
+		.synopsis = "GUEST... | -l SELECTOR",
 		.summary = "let paused guests go on",
-		.least = 1,
+		.options = selector_options,
 		.most = -1,
 		.arguments = NAMES_GUEST,
 		.more = NAMES_GUEST,
@@ -221,9 +247,9 @@ static const struct command guest_commands[] = {
 	{
 		.name = "kill",
 		.alias = "stop",
-		.synopsis = "GUEST...",
+		.synopsis = "GUEST... | -l SELECTOR",
 		.summary = "stop guests for good",
-		.least = 1,
+		.options = selector_options,
 		.most = -1,
 		.arguments = NAMES_GUEST,
 		.more = NAMES_GUEST,
@@ -231,10 +257,10 @@ static const struct command guest_commands[] = {
 	},
 	{
 		.name = "rm",
-		.synopsis = "[-f] WHAT...",
+		.synopsis = "[-f] WHAT... | -l SELECTOR",
 		.summary = "remove stopped guests, or snapshots",
+		.text = "With -l all guests and snapshots that have the labels.",
 		.options = rm_options,
-		.least = 1,
 		.most = -1,
 		.arguments = NAMES_THING,
 		.more = NAMES_THING,
@@ -252,6 +278,17 @@ static const struct command guest_commands[] = {
 		.arguments = NAMES_GUEST,
 		.more = NAMES_GUEST,
 		.run = run_limit,
+	},
+	{
+		.name = "label",
+		.synopsis = "WHAT KEY=VALUE... KEY-...",
+		.summary = "set labels of a guest or snapshot, and remove some",
+		.text = "KEY- removes. A fork has the labels that its source has then, unless it is given\n"
+			"others in their place; so has what a guest forks itself, and a snapshot.",
+		.least = 2,
+		.most = -1,
+		.arguments = NAMES_THING,
+		.run = run_label,
 	},
 	{
 		.name = "inspect",
@@ -283,7 +320,7 @@ static const struct command snapshot_commands[] = {
 		.name = "snapshots",
 		.synopsis = "[GUEST]",
 		.summary = "list snapshots, of all or of a guest's lineage",
-		.options = quiet_options,
+		.options = snapshots_options,
 		.most = 1,
 		.arguments = NAMES_GUEST,
 		.run = run_snapshots,

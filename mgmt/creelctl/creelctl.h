@@ -24,6 +24,7 @@ enum exit_status {
 	EXIT_KILLED = 137,
 	EXIT_BAD_ADDRESS = 139, /* it touched an address that is not there */
 	EXIT_HALTED = 140,      /* it halted with nothing that could wake it */
+	EXIT_DEADLINE = 142,    /* its time was over */
 	EXIT_STOPPED = 141,     /* in some other way */
 };
 
@@ -37,6 +38,10 @@ struct settings {
 	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach, tty;
 	bool only_stdout, only_stderr, reset, force, from_start, public, off, quiesce, no_quiesce;
 	const char *name, *kernel, *initrd, *cmdline;
+	const char *selector;
+	const char *labels[LIST_MAX + 1];
+	uint64_t timeout_ns;
+	bool timeout_running;
 	uint64_t memory, max_memory, max_pages, max_guests, max_snapshots, weight, count;
 	const char *env[LIST_MAX + 1];
 	struct creel *host_connection;
@@ -44,13 +49,14 @@ struct settings {
 
 extern struct settings settings; /* the only one */
 
-/* Where an option's value goes: bool, const char *, uint64_t above 0, the same, an array of
- * LIST_MAX + 1 pointers, a path as const char *. */
+/* Where an option's value goes: bool, const char *, uint64_t above 0, the same, the same in
+ * nanoseconds, an array of LIST_MAX + 1 pointers, a path as const char *. */
 enum option_kind {
 	OPTION_FLAG,
 	OPTION_TEXT,
 	OPTION_NUMBER,
 	OPTION_SIZE,
+	OPTION_SPAN,
 	OPTION_LIST,
 	OPTION_FILE,
 };
@@ -245,6 +251,9 @@ int run_image_build(struct settings *s, int argc, char **argv);
 int run_put(struct settings *s, int argc, char **argv);
 int run_rmi(struct settings *s, int argc, char **argv);
 int run_snapshot(struct settings *s, int argc, char **argv);
+/* The labels separated by commas; NULL after it has said what is wrong. `out` is returned. */
+const char *join_labels(const char *const *labels, char out[CREEL_LABELS_SIZE]);
+int run_label(struct settings *s, int argc, char **argv);
 int run_publish(struct settings *s, int argc, char **argv);
 int run_rollback(struct settings *s, int argc, char **argv);
 int run_pause(struct settings *s, int argc, char **argv);

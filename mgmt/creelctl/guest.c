@@ -213,12 +213,19 @@ static int finish(struct output *o, const struct creel_status *status)
 
 static bool fill_options(struct settings *s, struct creel_options *o, char **args)
 {
+	static char labels[CREEL_LABELS_SIZE];
+
 	if (s->weight > 10000) {
 		complain("--weight takes 1 to 10000, not %" PRIu64, s->weight);
 		return false;
 	}
+	if (!join_labels(s->labels, labels))
+		return false;
 	*o = (struct creel_options){
 		.name = s->name,
+		.timeout_ns = s->timeout_ns,
+		.timeout_running = s->timeout_running,
+		.labels = labels,
 		.memory = s->memory,
 		.max_pages = s->max_memory ? (s->max_memory + 4095) / 4096 : s->max_pages,
 		.max_guests = s->max_guests,

@@ -33,6 +33,7 @@ static void snapshot_json(const struct creel_snapshot *s)
 	json_text("name", s->name);
 	json_text("owner", s->owner);
 	json_bool("public", s->is_public);
+	json_text("labels", s->labels);
 	json_number("parent", s->parent);
 	json_number("lineage", s->lineage);
 	json_number("image", s->image);
@@ -71,6 +72,10 @@ static void guest_json(const struct creel_guest *g)
 	json_number("bytes_in", g->bytes_in);
 	json_number("bytes_out", g->bytes_out);
 	json_number("bytes_err", g->bytes_err);
+	json_number("timeout_ns", g->timeout_ns);
+	json_number("deadline_ns", g->deadline_ns);
+	json_bool("timeout_running", g->timeout_running);
+	json_text("labels", g->labels);
 	json_end_object();
 }
 
@@ -168,7 +173,7 @@ static void parent_cell(struct table *t, uint64_t parent)
 static int show_guest(void *arg, const struct creel_guest *g)
 {
 	struct listing *l = arg;
-	char buf[64];
+	char buf[64], span[32];
 
 	if (l->s->json) {
 		guest_json(g);
@@ -180,7 +185,11 @@ static int show_guest(void *arg, const struct creel_guest *g)
 		table_add(&l->table, "%s", g->owner[0] ? g->owner : "-");
 		table_add(&l->table, "%s", image_name(l, g->image));
 		parent_cell(&l->table, g->parent);
-		table_add(&l->table, "%s", human_state(buf, g->state, g->stop, g->exit_status));
+		human_state(buf, g->state, g->stop, g->exit_status);
+		if (g->deadline_ns)
+			table_add(&l->table, "%s, %s left", buf, human_span(span, g->deadline_ns));
+		else
+			table_add(&l->table, "%s", buf);
 		table_add(&l->table, "%s", human_size(buf, g->private_pages * PAGE));
 		table_add(&l->table, "%s", human_size(buf, g->memory));
 		table_add(&l->table, "%s", human_span(buf, g->cpu_ns));
@@ -201,7 +210,8 @@ int run_ps(struct settings *s, int argc, char **argv)
 		code = creel_images(s->host_connection, keep_image, &l);
 	listing_begin(&l, "rlllrlrrrl", 10, titles);
 	if (code == CREEL_OK)
-		code = creel_guests(s->host_connection, s->all, 0, show_guest, &l);
+		code = creel_select_guests(
+			s->host_connection, s->all, s->selector, show_guest, &l);
 	return listing_end(&l, code);
 }
 
@@ -246,8 +256,10 @@ int run_snapshots(struct settings *s, int argc, char **argv)
 	if (!s->json && !s->quiet)
 		code = creel_images(s->host_connection, keep_image, &l);
 	listing_begin(&l, "rllrlrrl", 8, titles);
-	if (code == CREEL_OK)
+	if (code == CREEL_OK && lineage)
 		code = creel_snapshots(s->host_connection, lineage, show_snapshot, &l);
+	else if (code == CREEL_OK)
+		code = creel_select_snapshots(s->host_connection, s->selector, show_snapshot, &l);
 	return listing_end(&l, code);
 }
 
@@ -289,6 +301,12 @@ static void guest_lines(const struct creel_guest *g)
 		human_size(b, g->private_pages * PAGE));
 	line("budget", "%" PRIu64 " of %" PRIu64 " pages", g->budget_pages, g->max_pages);
 	line("weight", "%u", g->weight);
+	if (g->labels[0])
+		line("labels", "%s", g->labels);
+	if (g->timeout_ns)
+		line("timeout", "%s%s, %s left", human_span(a, g->timeout_ns),
+			g->timeout_running ? " not counting pauses" : "",
+			human_span(b, g->deadline_ns));
 	line("cpu", "%s", human_span(a, g->cpu_ns));
 	line("created", "%s", human_age(a, g->created_ns));
 	line("counts",
@@ -308,6 +326,8 @@ static void snapshot_lines(const struct creel_snapshot *s)
 	line("lineage", "%" PRIu64, s->lineage);
 	line("image", "%" PRIu64, s->image);
 	line("holds", "%s", human_size(a, s->pages * PAGE));
+	if (s->labels[0])
+		line("labels", "%s", s->labels);
 	line("forks", "%" PRIu64, s->forks);
 	line("created", "%s", human_age(a, s->created_ns));
 }

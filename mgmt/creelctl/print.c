@@ -136,6 +136,7 @@ const char *stop_word(enum creel_stop stop)
 		[CREEL_STOP_POWER_OFF] = "power off",
 		[CREEL_STOP_REBOOT] = "reboot",
 		[CREEL_STOP_PANIC] = "kernel panic",
+		[CREEL_STOP_DEADLINE] = "deadline",
 	};
 
 	return (size_t)stop < sizeof(words) / sizeof(words[0]) ? words[stop] : "unknown";
@@ -175,6 +176,8 @@ int exit_of(const struct creel_status *status)
 		return EXIT_FORBIDDEN;
 	case CREEL_STOP_HALTED:
 		return EXIT_HALTED;
+	case CREEL_STOP_DEADLINE:
+		return EXIT_DEADLINE;
 	default:
 		return EXIT_STOPPED;
 	}

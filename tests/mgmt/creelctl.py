@@ -293,6 +293,53 @@ def test_snapshot_fork_rollback_tree():
     assert "no snapshot named clean" in r.err, r
 
 
+def test_labels_and_batches():
+    put("wait", "wait\n")
+    a = run_detached("wait", "-l", "app=web", "--label", "tier=1", "--name", "a")
+    b = run_detached("wait", "-l", "app=web")
+    c = run_detached("wait", "-l", "app=db")
+    assert ctl("ps", "-q", "-l", "app=web").out.split() == [a, b]
+    assert ctl("ps", "-q", "-l", "app=web,tier").out.split() == [a]
+    ctl("label", b, "app-", "new=1")
+    assert ctl("inspect", "--json", b).json()[0]["labels"] == "new=1"
+    assert "labels       app=web,tier=1" in ctl("inspect", a).out
+    f = ctl("fork", "-l", "tier=2", "a").out.strip()
+    assert ctl("inspect", "--json", f).json()[0]["labels"] == "app=web,tier=2"
+    s = ctl("snapshot", a).out.strip()
+    assert ctl("snapshots", "-q", "-l", "tier=1").out.split() == [s]
+    assert ctl("kill", "-l", "app=web").out.split() == [a, f]
+    assert ctl("rm", "-l", "app=web").out.split() == [a, f, s]
+    assert ctl("rm", "-f", "-l", "app").out.split() == [c]
+    assert ctl("ps", "-aq").out.split() == [b]
+    assert "KEY=VALUE" in ctl("run", "-d", "-l", "x", "wait", status=REFUSED).err
+    assert "not both" in Result(["kill", "-l", "app", b], b"").err
+    assert "give targets" in Result(["kill"], b"").err
+    j = ctl("kill", "-l", "new", "--json").json()
+    assert j == [{"target": b, "ok": True, "error": ""}], j
+
+
+def test_a_batch_of_many():
+    put("wait", "wait\n")
+    ids = ctl("fork", "-n", 3000, run_detached("wait")).out.split()
+    assert ctl("kill", *ids).out.split() == ids
+    assert ctl("rm", *ids).out.split() == ids
+    assert len(ctl("ps", "-aq").out.split()) == 1
+
+
+def test_timeouts():
+    put("wait", "wait\n")
+    r = ctl("run", "--timeout", "50ms", "wait", status=142)
+    assert "deadline" in r.err and "its time is over" in r.err, r
+    g = run_detached("wait", "--timeout=1.5h")
+    assert "1 hour left" in ctl("ps").out
+    i = ctl("inspect", "--json", g).json()[0]
+    assert i["timeout_ns"] == 5400 * 10**9 and 0 < i["deadline_ns"] <= i["timeout_ns"], i
+    ctl("limit", "--timeout", "1ms", g)
+    assert ctl("wait", g).out == "142\n"
+    for bad in ["soon", "5x", "-1s", "0"]:
+        assert "takes a time" in Result(["run", f"--timeout={bad}", "wait"], b"").err
+
+
 def test_publish():
     put("wait", "wait\n")
     run_detached("wait", "--name", "base")

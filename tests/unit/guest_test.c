@@ -543,6 +543,67 @@ TEST(owners_have_names_and_budgets_of_their_own)
 	end();
 }
 
+static void pass_ms(uint64_t ms)
+{
+	fake_advance(ms * FAKE_KHZ);
+}
+
+TEST(deadlines_count_paused_or_not_and_bind_forks)
+{
+	struct guest_options o = {.timeout_ns = 1000000000, .labels = "app=web"};
+	struct guest_options still = {.timeout_ns = 1000000000, .timeout_running = true};
+	uint64_t snapshot;
+
+	fake_start(1, FRAMES, 0);
+	CHECK_EQ(guest_deadline_us(), UINT64_MAX);
+	uint64_t counted = RUN_WITH(&o, SPIN), paused = RUN_WITH(&still, SPIN);
+	uint64_t parent = RUN_WITH(&o, CALL(CREEL_CALL_FORK, 1, 0, CREEL_FORK_KEEP), SPIN);
+
+	fake_run(3);
+	uint64_t child = parent + 1;
+
+	CHECK_EQ(info_of(child).parent, parent);
+	CHECK_EQ(info_of(child).timeout_ns, o.timeout_ns);
+	CHECK_STR(info_of(child).labels, "app=web");
+	CHECK(guest_deadline_us() < UINT64_MAX);
+	CHECK_EQ(guest_pause(counted), 0);
+	CHECK_EQ(guest_pause(paused), 0);
+	pass_ms(800);
+	guest_expire();
+	CHECK_EQ(info_of(counted).state, GUEST_PAUSED);
+	CHECK(info_of(counted).deadline_ns < 200000000);
+	CHECK(info_of(paused).deadline_ns > 800000000);
+	CHECK_EQ(guest_snapshot(parent, OWNER_HOST, "", &snapshot), 0);
+	pass_ms(200);
+	guest_expire();
+	CHECK_EQ(info_of(counted).stop, STOP_DEADLINE);
+	CHECK_STR(info_of(counted).reason, "its time is over: it was given 1000 ms");
+	CHECK_EQ(info_of(parent).stop, STOP_DEADLINE);
+	CHECK_EQ(info_of(child).stop, STOP_DEADLINE);
+	CHECK_EQ(info_of(paused).state, GUEST_PAUSED);
+	CHECK_EQ(guest_resume(paused), 0);
+	pass_ms(700);
+	guest_expire();
+	CHECK_EQ(info_of(paused).state, GUEST_RUNNABLE);
+	pass_ms(400);
+	guest_expire();
+	CHECK_EQ(info_of(paused).stop, STOP_DEADLINE);
+	/* one that is brought back has its time anew, and a new one may be given */
+	CHECK_EQ(guest_timeout(parent, 5, false), ERR_BUSY);
+	CHECK_EQ(guest_rollback(parent, snapshot), 0);
+	guest_expire();
+	CHECK(info_of(parent).deadline_ns > 900000000);
+	CHECK_EQ(guest_timeout(parent, 3000000000, false), 0);
+	pass_ms(2900);
+	guest_expire();
+	CHECK_EQ(info_of(parent).state, GUEST_RUNNABLE);
+	CHECK_EQ(guest_timeout(parent, 0, false), 0);
+	pass_ms(100000);
+	guest_expire();
+	CHECK_EQ(info_of(parent).state, GUEST_RUNNABLE);
+	end();
+}
+
 TEST(rollback_of_a_stopped_guest_brings_it_back)
 {
 	struct guest_options o = {.input_open = true};
