@@ -19,9 +19,9 @@ LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/labels.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 # the machine
 LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c lib/qr.c lib/utc.c
-HV_SRC += hv/acpi.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/driver_env.c \
+HV_SRC += hv/acpi.c hv/acpi_sleep.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/driver_env.c \
 	hv/entry.S hv/font.c \
-	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/platform.c \
+	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/piix4.c hv/platform.c hv/power.c \
 	hv/random.c hv/screen.c hv/smp.c hv/status.c hv/timesync.c hv/topology.c hv/tsc_sync.c
 # guests
 HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c \
@@ -42,7 +42,7 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/ring.c net/siphash.c net/sntp.c net/tcp.c net/tcp_ack.c net/tcp_data.c net/tcp_input.c \
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
-MGMT_SRC := mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c \
+MGMT_SRC := mgmt/audit.c mgmt/server_audit.c mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c \
 	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c mgmt/server_list.c \
 	mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
@@ -141,7 +141,8 @@ check-reproducible:
 # ---- the client: libcreel and creelctl, for Linux ------------------------------------------------
 
 PROTO_SRC    := mgmt/proto.c mgmt/proto_fields.c
-CLIENT_SRC   := mgmt/client/agent.c mgmt/client/async.c mgmt/client/calls.c mgmt/client/codes.c \
+CLIENT_SRC   := mgmt/client/agent.c mgmt/client/async.c mgmt/client/audit.c \
+	mgmt/client/calls.c mgmt/client/codes.c \
 	mgmt/client/config.c mgmt/client/connection.c mgmt/client/hosts.c mgmt/client/keys.c \
 	mgmt/client/seal.c mgmt/client/streams.c \
 	mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c $(PROTO_SRC)
@@ -149,7 +150,7 @@ CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c m
 	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/exec.c \
 	mgmt/creelctl/format.c \
 	mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/host.c mgmt/creelctl/json.c \
-	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/print.c \
+	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/operator.c mgmt/creelctl/print.c \
 	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \
 	mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
 CLIENT_SRC += mgmt/client/batch.c lib/labels.c
@@ -402,7 +403,7 @@ random_SRC  := lib/chacha20.c lib/csprng.c
 logring_SRC := lib/logring.c
 
 UNIT_TESTS += acpi clock topology
-acpi_SRC     := hv/acpi.c lib/fmt.c
+acpi_SRC     := hv/acpi.c hv/acpi_sleep.c lib/fmt.c
 clock_SRC    := lib/cmos.c
 topology_SRC := hv/topology.c
 
@@ -447,6 +448,8 @@ FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_agent.c tests/fake_hv_host.c \
 mgmt_sealed_SRC  := $(MGMT_SRC) lib/chacha20.c tests/unit/mgmt_client.c $(FAKE_HV_SRC)
 mgmt_server_SRC  := $(filter-out mgmt/channel.c,$(mgmt_sealed_SRC)) tests/unit/clear_channel.c
 mgmt_hostile_SRC := $(mgmt_server_SRC)
+UNIT_TESTS     += mgmt_audit
+mgmt_audit_SRC   := $(mgmt_server_SRC)
 mgmt_admit_SRC   := $(mgmt_sealed_SRC) tests/unit/mgmt_peer.c
 mgmt_owner_SRC   := $(mgmt_server_SRC)
 mgmt_batch_SRC   := $(mgmt_server_SRC)

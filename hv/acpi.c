@@ -28,12 +28,23 @@
 #define MADT_ENABLED   (1u << 0)
 #define MADT_UID_ALL_8 0xff
 
+#define FADT_DSDT        40
+#define FADT_SMI_COMMAND 48
+#define FADT_ACPI_ENABLE 52
+#define FADT_PM1A_CONTROL 64
+#define FADT_PM1B_CONTROL 68
 #define FADT_PM_TIMER    76
 #define FADT_PM_TIMER_LENGTH 91
 #define FADT_CENTURY     108
 #define FADT_FLAGS       112
 #define   FADT_TIMER_32BIT (1u << 8)
+#define   FADT_CAN_RESET   (1u << 10)
 #define FADT_V1_SIZE     116
+#define FADT_RESET       116
+#define FADT_RESET_VALUE 128
+#define FADT_X_DSDT      140
+#define FADT_X_PM1A_CONTROL 172
+#define FADT_X_PM1B_CONTROL 184
 #define FADT_X_PM_TIMER  208 /* generic address: space, width, offset, access, address */
 #define   GAS_SIZE       12
 #define   GAS_IO         1
@@ -215,6 +226,46 @@ static void parse_madt(const struct parser *p, const struct table *t)
 
 /* ---- FADT ---- */
 
+/* A port of two bytes, by the wider field where the table has one. */
+static uint16_t power_port(const struct table *t, size_t narrow, size_t wide)
+{
+	const uint8_t *gas = t->bytes + wide;
+	uint64_t port = load_le32(t->bytes + narrow);
+
+	if (t->size >= wide + GAS_SIZE && load_le64(gas + 4))
+		port = gas[0] == ACPI_IO ? load_le64(gas + 4) : 0;
+	return port < UINT16_MAX ? (uint16_t)port : 0;
+}
+
+static void parse_dsdt(const struct parser *p, const struct table *fadt)
+{
+	uint64_t at = load_le32(fadt->bytes + FADT_DSDT);
+	struct table dsdt;
+
+	if (fadt->size >= FADT_X_DSDT + 8 && load_le64(fadt->bytes + FADT_X_DSDT))
+		at = load_le64(fadt->bytes + FADT_X_DSDT);
+	if (at && open_table(p, at, &dsdt) && memcmp(dsdt.bytes, "DSDT", 4) == 0)
+		p->info->has_s5 = acpi_find_s5(dsdt.bytes + HEADER_SIZE, dsdt.size - HEADER_SIZE,
+			p->info->s5_type);
+}
+
+static void parse_power(const struct parser *p, const struct table *t)
+{
+	struct acpi_info *info = p->info;
+	const uint8_t *gas = t->bytes + FADT_RESET;
+	uint32_t smi = load_le32(t->bytes + FADT_SMI_COMMAND);
+
+	if (t->size > FADT_RESET_VALUE && load_le32(t->bytes + FADT_FLAGS) & FADT_CAN_RESET) {
+		info->reset = (struct acpi_register){gas[0], load_le64(gas + 4)};
+		info->reset_value = t->bytes[FADT_RESET_VALUE];
+	}
+	info->pm1_control[0] = power_port(t, FADT_PM1A_CONTROL, FADT_X_PM1A_CONTROL);
+	info->pm1_control[1] = power_port(t, FADT_PM1B_CONTROL, FADT_X_PM1B_CONTROL);
+	info->smi_command = smi <= UINT16_MAX ? (uint16_t)smi : 0;
+	info->acpi_enable = t->bytes[FADT_ACPI_ENABLE];
+	parse_dsdt(p, t);
+}
+
 static void parse_fadt(const struct parser *p, const struct table *t)
 {
 	struct acpi_info *info = p->info;
@@ -235,6 +286,7 @@ static void parse_fadt(const struct parser *p, const struct table *t)
 		info->pm_timer_port = (uint16_t)port;
 	info->pm_timer_32bit = load_le32(t->bytes + FADT_FLAGS) & FADT_TIMER_32BIT;
 	info->cmos_century = t->bytes[FADT_CENTURY];
+	parse_power(p, t);
 }
 
 /* ---- SRAT: may stand before the MADT, so it is read last ---- */

@@ -4,6 +4,7 @@
 #include "hv/cpu.h"
 #include "hv/log.h"
 #include "hv/panic.h"
+#include "hv/piix4.h"
 #include "lib/cmos.h"
 #include "lib/scale.h"
 
@@ -37,18 +38,6 @@
 
 #define MIN_TSC_HZ 1000000ull
 #define MAX_TSC_HZ 100000000000ull
-
-/* PCI configuration by port; the chip set that emulators without ACPI have. */
-#define PCI_ADDRESS     0xcf8
-#define PCI_DATA        0xcfc
-#define PCI_ENABLE      0x80000000u
-#define PCI_SLOTS       256 /* device and function on bus 0 */
-#define PIIX4_POWER_ID  0x71138086u
-#define PIIX4_PMBA      0x40
-#define PIIX4_PMBA_MASK 0xffc0u
-#define PIIX4_PMREGMISC 0x80
-#define PIIX4_PMIOSE    1u
-#define PIIX4_PM_TIMER  8
 
 #define CMOS_INDEX        0x70
 #define CMOS_DATA         0x71
@@ -227,27 +216,6 @@ static uint64_t measure_pit(void)
 	return best;
 }
 
-static uint32_t pci_read(unsigned slot, unsigned offset)
-{
-	out32(PCI_ADDRESS, PCI_ENABLE | slot << 8 | offset);
-	return in32(PCI_DATA);
-}
-
-/* The PM timer of a PIIX4, for machines without ACPI tables; 0: there is none. */
-static uint16_t piix4_pm_timer(void)
-{
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		uint32_t base;
-
-		if (pci_read(slot, 0) != PIIX4_POWER_ID)
-			continue;
-		base = pci_read(slot, PIIX4_PMBA) & PIIX4_PMBA_MASK;
-		if (base && pci_read(slot, PIIX4_PMREGMISC) & PIIX4_PMIOSE)
-			return (uint16_t)(base + PIIX4_PM_TIMER);
-	}
-	return 0;
-}
-
 /* SDM Vol 3, "Determining the Processor Base Frequency"; 0: the processor does not say. */
 static uint64_t cpuid_tsc_hz(void)
 {
@@ -269,8 +237,8 @@ static uint64_t measure(const struct acpi_info *acpi, const char **how)
 	if (hz)
 		return hz;
 	*how = "the PIIX4 PM timer";
-	if ((port = piix4_pm_timer()))
-		hz = measure_pm_timer(port);
+	if ((port = piix4_power_base()))
+		hz = measure_pm_timer((uint16_t)(port + PIIX4_PM_TIMER));
 	if (hz)
 		return hz;
 	*how = "the PIT";

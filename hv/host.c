@@ -182,6 +182,11 @@ void host_random(void *buf, size_t size)
 	platform_random(buf, size);
 }
 
+uint64_t host_wall_ns(void)
+{
+	return platform_wall_ns();
+}
+
 uint64_t host_now_us(void)
 {
 	return (rdtsc() - hv.boot_tsc) / (platform_tsc_khz() / 1000);

@@ -51,4 +51,12 @@ void host_random(void *buf, size_t size);
 /* Microseconds since boot. */
 uint64_t host_now_us(void);
 
+enum host_power { HOST_REBOOT, HOST_POWER_OFF };
+
+/* In a moment: what is to be sent before has time to leave. Guests are not asked. */
+int host_power(enum host_power what);
+
+/* UTC since 1970. */
+uint64_t host_wall_ns(void);
+
 #endif

@@ -18,6 +18,7 @@
 #include "hv/log.h"
 #include "hv/machine_check.h"
 #include "hv/panic.h"
+#include "hv/power.h"
 #include "hv/random.h"
 #include "hv/run.h"
 #include "hv/screen.h"
@@ -200,6 +201,7 @@ void hv_main(struct boot_info *info)
 	apic_core_init();
 	apic_timer_calibrate();
 	iommu_disable_all(&acpi);
+	power_init(&acpi);
 	random_init(info);
 
 	/* memory: first for the cores' stacks, the rest as frames */

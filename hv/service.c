@@ -7,6 +7,7 @@
 #include "hv/owner.h"
 #include "hv/log.h"
 #include "hv/platform.h"
+#include "hv/power.h"
 #include "hv/random.h"
 #include "hv/status.h"
 #include "hv/timesync.h"
@@ -370,7 +371,9 @@ bool service_poll(uint64_t *next)
 	busy |= status_say();
 	if (server.conns)
 		busy |= server_poll(&server, now);
-	uint64_t sync_at = timesync_poll(now);
+	uint64_t own_at = timesync_poll(now), power_at = power_poll(now);
+
+	own_at = MIN(own_at, power_at);
 
 	net_poll(&net, now);
 	nic_flush(nic);
@@ -381,7 +384,7 @@ bool service_poll(uint64_t *next)
 		return true;
 	uint64_t at = MIN(net_next_timer(&net), next_tick_us);
 
-	at = MIN(at, sync_at);
+	at = MIN(at, own_at);
 
 	if (server.conns)
 		at = MIN(at, server_next_timer(&server));

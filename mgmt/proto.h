@@ -51,6 +51,9 @@ enum proto_type {
 	PROTO_GET_METERS = 0x13, /* proto_get_meters -> METER..., DONE */
 	PROTO_GET_LOG = 0x14,    /* proto_get_log -> DATA on PROTO_STREAM_LOG..., DONE */
 
+	PROTO_GET_AUDIT = 0x15,  /* proto_get_audit -> AUDIT..., DONE */
+	PROTO_HOST_POWER = 0x16, /* proto_host_power -> DONE, and then the host is gone */
+
 	PROTO_PUT = 0x20,          /* proto_put -> UPLOAD, then DATA from the client */
 	PROTO_PUT_COMMIT = 0x21,   /* no payload, same request, after the last byte -> IMAGE */
 	PROTO_LIST_IMAGES = 0x22,  /* proto_list -> IMAGE..., DONE */
@@ -88,6 +91,7 @@ enum proto_type {
 	PROTO_GUEST = 0x88,
 	PROTO_SNAPSHOT = 0x89,
 	PROTO_STATUS = 0x8a,
+	PROTO_AUDIT = 0x90,
 };
 
 enum proto_flags {
@@ -185,6 +189,18 @@ struct proto_get_log {
 	uint64_t position; /* 0: the oldest kept; the DATA frames say where to go on */
 	uint8_t follow;
 	uint32_t credit;
+};
+
+/* Records of the audit ring, oldest first. */
+struct proto_get_audit {
+	uint64_t after; /* with a higher number; 0: all that are kept */
+	uint8_t follow; /* 1: and those to come, until CANCEL */
+};
+
+enum proto_power { PROTO_POWER_REBOOT = 1, PROTO_POWER_OFF = 2 };
+
+struct proto_host_power {
+	uint8_t action; /* enum proto_power */
 };
 
 struct proto_put {
@@ -395,12 +411,27 @@ struct proto_status {
 	char reason[PROTO_TEXT_MAX];
 };
 
+/* One action of a client, or handshakes that were refused. A jump in `seq` is what the reader missed. */
+struct proto_audit {
+	uint64_t seq, wall_ns;
+	char client[PROTO_NAME_MAX]; /* its name in creel.conf */
+	uint8_t role;                /* enum config_role of boot/config.h */
+	uint32_t address;            /* IPv4 */
+	char action[PROTO_NAME_MAX]; /* "fork", "kill", "connect", "refused handshake" */
+	char object[PROTO_TEXT_MAX]; /* "guest 17", "image hello", or empty */
+	uint16_t code;               /* enum proto_code */
+	uint64_t made;               /* id of the first thing made, 0: nothing was */
+	uint32_t count;              /* how many were made, or refused */
+};
+
 union proto_message {
 	struct proto_data data;
 	struct proto_credit credit;
 	struct proto_hello hello;
 	struct proto_get_meters get_meters;
 	struct proto_get_log get_log;
+	struct proto_get_audit get_audit;
+	struct proto_host_power host_power;
 	struct proto_put put;
 	struct proto_list list;
 	struct proto_get get;
@@ -425,6 +456,7 @@ union proto_message {
 	struct proto_guest guest;
 	struct proto_snapshot snapshot;
 	struct proto_status status;
+	struct proto_audit audit;
 };
 
 /*

@@ -282,6 +282,28 @@ static const struct proto_field status[] = {
 };
 #undef MESSAGE
 
+#define MESSAGE struct proto_get_audit
+static const struct proto_field get_audit[] = {NUMBER(after), FLAG(follow)};
+#undef MESSAGE
+#define MESSAGE struct proto_host_power
+static const struct proto_field host_power[] = {
+	RANGE(action, PROTO_POWER_REBOOT, PROTO_POWER_OFF)};
+#undef MESSAGE
+#define MESSAGE struct proto_audit
+static const struct proto_field audit[] = {
+	NUMBER(seq),
+	NUMBER(wall_ns),
+	STRING(client),
+	NUMBER(role),
+	NUMBER(address),
+	STRING(action),
+	STRING(object),
+	RANGE(code, 0, PROTO_CODE_COUNT - 1),
+	NUMBER(made),
+	NUMBER(count),
+};
+#undef MESSAGE
+
 #define ROW(type, t) [PROTO_##type] = {#type, t, ARRAY_SIZE(t), sizeof(struct proto_##t)}
 #define EMPTY(type)  [PROTO_##type] = {#type, NULL, 0, 0}
 
@@ -293,6 +315,8 @@ static const struct proto_layout layouts[] = {
 	EMPTY(GET_INFO),
 	ROW(GET_METERS, get_meters),
 	ROW(GET_LOG, get_log),
+	ROW(GET_AUDIT, get_audit),
+	ROW(HOST_POWER, host_power),
 	ROW(PUT, put),
 	EMPTY(PUT_COMMIT),
 	ROW(LIST_IMAGES, list),
@@ -326,6 +350,7 @@ static const struct proto_layout layouts[] = {
 	ROW(GUEST, guest),
 	ROW(SNAPSHOT, snapshot),
 	ROW(STATUS, status),
+	ROW(AUDIT, audit),
 };
 
 /* clang-format on */

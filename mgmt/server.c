@@ -45,7 +45,8 @@ static uint32_t tickets(const struct server_config *config)
 
 size_t server_memory(const struct server_config *config)
 {
-	return align_up(sizeof(struct conn) * config->connections, 16) +
+	return align_up(sizeof(struct audit_ring), 16) +
+	       align_up(sizeof(struct conn) * config->connections, 16) +
 	       align_up(sizeof(struct list) * watch_lists(config), 16) +
 	       align_up(sizeof(struct request), 16) * config->requests + admit_memory(config) +
 	       align_up(sizeof(struct ticket), 16) * tickets(config) +
@@ -100,10 +101,11 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	memset(s, 0, sizeof(*s)); /* (a literal of this size would stand on the stack first) */
 	s->config = *config;
 	s->watch_mask = watch_lists(config) - 1;
+	s->audit = arena_take(&arena, sizeof(struct audit_ring));
 	s->conns = arena_take(&arena, sizeof(struct conn) * config->connections);
 	s->watchers = arena_take(&arena, sizeof(struct list) * watch_lists(config));
 	s->parties = arena_take(&arena, sizeof(struct party) * admit_parties(config));
-	if (!s->conns || !s->watchers || !s->parties ||
+	if (!s->audit || !s->conns || !s->watchers || !s->parties ||
 		pool_init(&s->request_pool, &arena, config->requests, sizeof(struct request)) < 0 ||
 		pool_init(&s->receive, &arena, config->buffers, RX_SIZE) < 0 ||
 		pool_init(&s->send, &arena, config->buffers, BLOCK_SIZE) < 0 ||
@@ -114,6 +116,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		pool_init(&s->large_tickets, &arena, SERVER_TICKET_BLOCKS, BLOCK_SIZE) < 0)
 		return ERR_NOMEM;
 	admit_init(s);
+	audit_init(s->audit);
 	list_init(&s->free_conns);
 	list_init(&s->ready);
 	list_init(&s->turn);
@@ -193,7 +196,11 @@ int server_accept(struct server *s, const struct transport_ops *ops, void *trans
 	struct conn *c = LIST_ENTRY(s->free_conns.next, struct conn, link);
 
 	list_remove(&c->link);
-	*c = (struct conn){.server = s, .open = true, .readable = true, .active_us = now_us};
+	*c = (struct conn){.server = s,
+		.from = from,
+		.open = true,
+		.readable = true,
+		.active_us = now_us};
 	channel_open_host(&c->channel, ops, transport, s->config.host);
 	c->channel.hold = true;
 	list_init(&c->link);
@@ -331,6 +338,7 @@ bool server_poll(struct server *s, uint64_t now_us)
 	guest_expire();
 	bool more = spread_news(s);
 	look(s);
+	audit_poll(s);
 	admit_begin(s);
 	serve_turns(s);
 	return admit_poll(s) || more || !list_empty(&s->ready);
@@ -339,7 +347,7 @@ bool server_poll(struct server *s, uint64_t now_us)
 uint64_t server_next_timer(const struct server *s)
 {
 	bool looks = !list_empty(&s->looking) || !list_empty(&s->slowed);
-	uint64_t next = looks ? s->look_due_us : UINT64_MAX;
+	uint64_t next = MIN(looks ? s->look_due_us : UINT64_MAX, audit_next_timer(s));
 
 	next = MIN(next, guest_deadline_us());
 

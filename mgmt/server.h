@@ -77,6 +77,7 @@
 	60000000u /* without a request, before it may have to make room for another */
 
 #define SERVER_LOOK_US  100000u /* between looks at what tells no news: the host's log, say */
+#define AUDIT_REFUSED_US 1000000u /* between records of refused handshakes */
 #define SERVER_RETRY_MS 1000u   /* what a client is told that found the host full */
 #define SERVER_RETRY_MIN_MS 10u /* and one whose queue is full: as long as the queue takes */
 #define SERVER_RETRY_MAX_MS 5000u
@@ -104,6 +105,7 @@ struct server_pool {
 };
 
 struct party;
+struct audit_ring;
 
 /* Where connections come from that have not said hello, or did not lately. */
 struct server_address {
@@ -155,6 +157,9 @@ struct server {
 	uint32_t handshakes_left; /* of this poll */
 	struct server_address addresses[SERVER_ADDRESSES];
 	struct server_histogram latency[WORK_KINDS];
+	struct audit_ring *audit; /* mgmt/audit.h */
+	uint32_t handshakes_refused, handshake_refused_from; /* not in the ring yet; the last */
+	uint64_t handshakes_refused_due_us;
 	/* Since the start. */
 	uint64_t accepted, refused, timed_out, broken;
 	uint64_t handshakes, handshakes_slowed, requests_begun, requests_refused;

@@ -353,6 +353,7 @@ static void request_step(struct conn *c)
 	struct request *r = LIST_ENTRY(c->ready_requests.next, struct request, ready);
 
 	list_remove(&r->ready);
+	c->auditing = &r->audit;
 	switch (r->step(r)) {
 	case STEP_OVER:
 		admit_latency(c->server, r->kind, r->since_us);
@@ -364,6 +365,7 @@ static void request_step(struct conn *c)
 	case STEP_WAIT:
 		break;
 	}
+	c->auditing = NULL;
 }
 
 /* A step of a request, or a ticket's beginning, in turn. False: it has nothing to do, or no room. */

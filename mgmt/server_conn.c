@@ -86,6 +86,7 @@ void conn_send(struct conn *c, uint16_t type, uint16_t flags, uint64_t request, 
 {
 	uint8_t *at = conn_room(c, PROTO_ANSWER_MAX);
 
+	audit_answer(c, type, flags, request, message);
 	if (at)
 		conn_sent(c, proto_encode(at, PROTO_ANSWER_MAX, type, flags, request, message));
 }
@@ -189,6 +190,7 @@ static void hello(struct conn *c, const struct proto_header *h, const uint8_t *f
 	w.role = (uint8_t)conn_role(c);
 	conn_send(c, PROTO_WELCOME, 0, 0, &w);
 	c->greeted = true;
+	audit_connect(c);
 	timer_stop(c, TIMER_HELLO);
 }
 
@@ -241,8 +243,11 @@ static bool conn_handshake(struct conn *c)
 	}
 	if (status == ERR_AGAIN)
 		c->readable = false;
-	else if (status != OK)
+	else if (status != OK) {
+		if (status != ERR_CLOSED)
+			audit_refused(c);
 		conn_close(c, true);
+	}
 	return status == OK || status == ERR_AGAIN;
 }
 

@@ -6,6 +6,7 @@
 #include "hv/guest.h"
 #include "hv/host.h"
 #include "lib/string.h"
+#include "mgmt/audit.h"
 #include "mgmt/proto.h"
 #include "mgmt/server.h"
 
@@ -45,11 +46,23 @@ struct ticket {
 	uint8_t bytes[SERVER_TICKET_BYTES];
 };
 
+enum audit_state { AUDIT_NONE, AUDIT_LOOKS, AUDIT_OPEN, AUDIT_DONE };
+
+/* A record in the making. */
+struct audit {
+	enum audit_state state;
+	bool at_once; /* it is complete when its one guest is made, not when that has stopped */
+	uint64_t number;
+	struct audit_record record;
+};
+
 struct conn {
 	struct server *server;
 	struct party *party;
 	struct server_address *address; /* while it is a stranger, else NULL */
 	struct channel channel;
+	uint32_t from; /* the client's address */
+	struct audit *auditing; /* of the request that is being worked on, or NULL */
 	struct list link; /* free_conns, starved or slowed of the server, ready or turn of the
 			   * party, or none */
 	struct list work; /* work of the party, or none */
@@ -173,6 +186,7 @@ struct request {
 	struct list look;  /* looking of the server, or none */
 	struct conn *conn;
 	uint64_t number;
+	struct audit audit;
 	uint64_t since_us;     /* when its frame came; 0: its latency means nothing */
 	enum server_work kind;
 	uint64_t guest; /* whose news it watches */
@@ -282,6 +296,20 @@ void request_start(struct conn *c, uint64_t number, uint16_t type, const union p
 	uint64_t since_us);
 /* A whole frame from a client that has said hello. */
 void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *frame);
+
+/* server_audit.c */
+void audit_begin(struct conn *c, struct audit *a, uint64_t number, uint16_t type,
+	const union proto_message *m);
+/* A frame goes to the client. */
+void audit_answer(
+	struct conn *c, uint16_t type, uint16_t flags, uint64_t number, const void *message);
+/* A request ends without an answer. */
+void audit_abandon(struct request *r);
+void audit_connect(struct conn *c);
+void audit_refused(struct conn *c);
+void audit_poll(struct server *s);
+uint64_t audit_next_timer(const struct server *s);
+void audit_start(struct conn *c, uint64_t number, const struct proto_get_audit *m);
 
 /* server_owner.c */
 enum config_role conn_role(const struct conn *c);

@@ -20,6 +20,8 @@ static const uint8_t allowed[] = {
 	[PROTO_GET_INFO] = ALL,
 	[PROTO_GET_METERS] = HOST,
 	[PROTO_GET_LOG] = HOST,
+	[PROTO_GET_AUDIT] = OPERATOR | ADMIN,
+	[PROTO_HOST_POWER] = ADMIN,
 	[PROTO_PUT] = ACT,
 	[PROTO_LIST_IMAGES] = ALL,
 	[PROTO_REMOVE_IMAGE] = ACT,
@@ -53,19 +55,6 @@ uint16_t conn_owner(const struct conn *c)
 	return c->channel.client->owner;
 }
 
-static const char *role_name(enum config_role role)
-{
-	static const char *const names[] = {
-		[ROLE_NONE] = "none",
-		[ROLE_VIEWER] = "viewer",
-		[ROLE_OWNER] = "owner",
-		[ROLE_OPERATOR] = "operator",
-		[ROLE_ADMIN] = "admin",
-	};
-
-	return names[role];
-}
-
 /* What is more than to look, in requests that look. */
 static bool only_looks(uint16_t type, const union proto_message *m)
 {
@@ -86,7 +75,7 @@ bool role_allows(struct conn *c, uint64_t number, uint16_t type, const union pro
 	if (type < ARRAY_SIZE(allowed) && (allowed[type] & 1u << role) &&
 		(role != ROLE_VIEWER || only_looks(type, m)))
 		return true;
-	conn_error(c, number, PROTO_E_DENIED, "role %s does not allow this %s", role_name(role),
+	conn_error(c, number, PROTO_E_DENIED, "role %s does not allow this %s", audit_role_text((uint8_t)role),
 		proto_type_name(type));
 	return false;
 }

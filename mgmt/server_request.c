@@ -101,6 +101,7 @@ struct request *request_find(struct conn *c, uint64_t number)
 
 void request_free(struct request *r)
 {
+	audit_abandon(r);
 	if (r->release)
 		r->release(r);
 	list_remove(&r->link);
@@ -303,6 +304,14 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 	case PROTO_GET_LOG:
 		log_start(c, number, &m->get_log);
 		break;
+	case PROTO_GET_AUDIT:
+		audit_start(c, number, &m->get_audit);
+		break;
+	case PROTO_HOST_POWER:
+		request_done(c, number,
+			host_power(m->host_power.action == PROTO_POWER_REBOOT ? HOST_REBOOT
+									      : HOST_POWER_OFF));
+		break;
 	case PROTO_PUT:
 		put_start(c, number, &m->put);
 		break;
@@ -381,10 +390,15 @@ void request_start(struct conn *c, uint64_t number, uint16_t type, const union p
 	uint64_t since_us)
 {
 	enum server_work kind = work_of(type);
+	struct audit audit;
 	struct request *r;
 
+	audit_begin(c, &audit, number, type, m);
 	dispatch(c, number, type, m);
+	c->auditing = NULL;
 	r = request_find(c, number);
+	if (r)
+		r->audit = audit;
 	if (r && kind != WORK_OTHER && !request_is_stream(r)) {
 		/* It goes on, and tells how long it took when it is over. */
 		r->kind = kind;
@@ -419,11 +433,14 @@ void request_frame(struct conn *c, const struct proto_header *h, const uint8_t *
 	}
 	r = request_find(c, h->request);
 	t = r ? NULL : admit_find(c, h->request);
-	if (r)
+	if (r) {
+		c->auditing = &r->audit;
 		request_continue(r, h->type, &m);
-	else if (t)
+		c->auditing = NULL;
+	}
+	if (t)
 		ticket_continue(c, t, h->type);
-	else if (!continues(h->type))
+	else if (!r && !continues(h->type))
 		admit_frame(c, h, frame, &m);
 	/* else it is for a request that is over, which the client didn't know when it sent this */
 }

@@ -38,6 +38,9 @@ void fake_guest_limit(uint64_t guests);
 /* The owner of that name, from now on. */
 uint16_t fake_owner(const char *name);
 
+/* What host_power() was asked for: 1 a restart, 2 switching off; 0: nothing. */
+extern int fake_power;
+
 /* Forgets everything. */
 void fake_reset(void);
 

@@ -215,6 +215,19 @@ void host_random(void *buf, size_t size)
 	memset(buf, 0x5a, size);
 }
 
+int fake_power;
+
+int host_power(enum host_power what)
+{
+	fake_power = what == HOST_REBOOT ? 1 : 2;
+	return OK;
+}
+
+uint64_t host_wall_ns(void)
+{
+	return fake_now_ns(CLOCK_REALTIME);
+}
+
 uint64_t host_now_us(void)
 {
 	return fake_now_ns(CLOCK_MONOTONIC) / 1000;

@@ -170,6 +170,21 @@ struct creel_snapshot {
 	uint64_t pages, forks, created_ns;
 };
 
+/* One action of a client. A jump in `seq` is what the host has overwritten meanwhile. */
+struct creel_audit {
+	uint64_t seq, wall_ns;
+	char client[CREEL_NAME_SIZE]; /* its name in the host's creel.conf */
+	enum creel_role role;
+	uint32_t address;             /* IPv4, host byte order */
+	char action[CREEL_NAME_SIZE]; /* "fork", "kill", "connect", "refused handshake" */
+	char object[CREEL_TEXT_SIZE]; /* "guest 17", "image hello", or empty */
+	enum creel_code code;         /* how it ended */
+	uint64_t made;                /* id of the first thing made, 0: nothing was */
+	uint32_t count;               /* how many were made, or refused */
+};
+
+enum creel_power { CREEL_REBOOT = 1, CREEL_POWER_OFF = 2 };
+
 struct creel_item {
 	enum creel_kind kind;
 	union {
@@ -390,6 +405,12 @@ CREEL_API int creel_meters(struct creel *c, bool reset,
 CREEL_API int creel_log(struct creel *c, uint64_t *position, bool follow,
 	const volatile sig_atomic_t *cancel, int (*text)(void *arg, const char *data, size_t size),
 	void *arg);
+/* Records of who did what, oldest first, with a number above *after; with `follow` also those to come,
+ * until `each` returns other than 0. *after is where to go on. For roles operator and admin. */
+CREEL_API int creel_audit(struct creel *c, uint64_t *after, bool follow,
+	int (*each)(void *arg, const struct creel_audit *a), void *arg);
+/* The host restarts, or switches itself off; all that is in it is gone. For role admin. */
+CREEL_API int creel_host_power(struct creel *c, enum creel_power action);
 CREEL_API int creel_images(
 	struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg);
 /* `all`: stopped ones too. `lineage` 0: any. */

@@ -141,6 +141,11 @@ static const struct option log_options[] = {
 	END_OPTIONS,
 };
 
+static const struct option power_options[] = {
+	FLAG(0, "yes", &settings.yes, "do not ask"),
+	END_OPTIONS,
+};
+
 static const struct option tree_options[] = {
 	FLAG(0, "full", &settings.full, "all children, also where there are many"),
 	END_OPTIONS,
@@ -430,11 +435,35 @@ static const struct command host_commands[] = {
 		.run = run_stats,
 	},
 	{
-		.name = "log",
+		.name = "host log",
+		.alias = "log",
 		.synopsis = "[-f]",
 		.summary = "print the host's own log",
 		.options = log_options,
 		.run = run_log,
+	},
+	{
+		.name = "audit",
+		.synopsis = "[-f]",
+		.summary = "print who did what on the host",
+		.text = "One line for each action of a client: when in UTC, who from where, what, on what,\n"
+			"and how it ended. For roles operator and admin.",
+		.options = log_options,
+		.run = run_audit,
+	},
+	{
+		.name = "host reboot",
+		.synopsis = "[--yes]",
+		.summary = "restart the host: all guests end, all snapshots are gone",
+		.options = power_options,
+		.run = run_host_reboot,
+	},
+	{
+		.name = "host poweroff",
+		.synopsis = "[--yes]",
+		.summary = "switch the host off",
+		.options = power_options,
+		.run = run_host_poweroff,
 	},
 	END_COMMANDS,
 };

@@ -36,7 +36,7 @@ struct settings {
 	const char *host, *format;
 	bool json; /* also with --format */
 	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach, tty;
-	bool only_stdout, only_stderr, reset, force, from_start, public, off, quiesce, no_quiesce;
+	bool only_stdout, only_stderr, reset, force, from_start, public, off, quiesce, no_quiesce, yes;
 	const char *name, *kernel, *initrd, *cmdline;
 	const char *selector;
 	const char *labels[LIST_MAX + 1];
@@ -242,6 +242,9 @@ int run_bench(struct settings *s, int argc, char **argv);
 int run_info(struct settings *s, int argc, char **argv);
 int run_stats(struct settings *s, int argc, char **argv);
 int run_log(struct settings *s, int argc, char **argv);
+int run_audit(struct settings *s, int argc, char **argv);
+int run_host_reboot(struct settings *s, int argc, char **argv);
+int run_host_poweroff(struct settings *s, int argc, char **argv);
 int run_images(struct settings *s, int argc, char **argv);
 int run_ps(struct settings *s, int argc, char **argv);
 int run_snapshots(struct settings *s, int argc, char **argv);

@@ -1,4 +1,5 @@
-"""What the host does for its operator: wall time, syslog, switching off, the status screen."""
+"""What the host does for its operator: audit, wall time, syslog, switching off, the status screen."""
+import json
 import os
 import re
 import socket
@@ -9,8 +10,10 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emu"))
-from run import CONF, Machine  # noqa: E402
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "emu")]
+from hosts import CTL  # noqa: E402
+from run import CONF, KEYS, Machine  # noqa: E402
 
 BOOT = 120
 WRONG = r"PANIC|cannot start"
@@ -147,3 +150,81 @@ def test_status_screen_without_network_goes_on():
             time.sleep(3)
         assert shots[0][:2 * CELL] != shots[1][:2 * CELL], "the clock stands still"
         assert shots[0][PANEL * CELL:] == shots[1][PANEL * CELL:]
+
+
+# ---- power, and the audit ring ----
+
+def ctl(m, *args, status=0):
+    environment = KEYS.environment(m.port)
+    done = subprocess.run([CTL, *args], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, f"creelctl {args}: {done}"
+    return done.stdout
+
+
+def answers(m):
+    m.wait_for(r"\] address: \d", BOOT, fail=WRONG)
+    end = time.monotonic() + BOOT
+    while True:
+        try:
+            return ctl(m, "info")
+        except AssertionError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_reboot():
+    with Machine(extra=["-action", "reboot=reset"]) as m:
+        answers(m)
+        assert "--yes" in subprocess.run([CTL, "host", "reboot"], stdin=subprocess.DEVNULL, text=True,
+                                         stderr=subprocess.PIPE,
+                                         env=KEYS.environment(m.port)).stderr
+        ctl(m, "host", "reboot", "--yes")
+        m.wait_for(r"warning: the host restarts, as a client has asked", 20)
+        answers(m)  # of the next life
+
+
+def test_reboot_on_bochs():
+    """No ACPI there: the chip set's own register. (Its firmware does not survive a second start.)"""
+    with Machine("bochs", mem=256) as m:
+        answers(m)
+        ctl(m, "host", "reboot", "--yes")
+        m.wait_for(r"warning: the host restarts", 20)
+        with open(os.path.join(m.dir, "bochs.log"), errors="replace") as log:
+            end, resets = time.monotonic() + 20, 0
+            while resets < 2 and time.monotonic() < end:
+                resets += log.read().count("Reset(HARDWARE) called")
+                time.sleep(0.2)
+        assert resets == 2
+
+
+def test_poweroff():
+    with Machine() as m:
+        answers(m)
+        ctl(m, "host", "poweroff", "--yes")
+        m.wait_for(r"warning: the host switches itself off, as a client has asked", 20)
+        m.wait_exit(20)
+        assert "did not switch" not in m.serial
+
+
+def test_poweroff_on_bochs():
+    with Machine("bochs", mem=256) as m:
+        answers(m)
+        ctl(m, "host", "poweroff", "--yes")
+        m.wait_exit(30)
+        assert "did not switch" not in m.serial
+
+
+def test_audit():
+    with Machine(images={"hello": os.path.join(os.path.dirname(CTL), "guests", "hello")}) as m:
+        answers(m)
+        ctl(m, "run", "--name", "one", "hello")
+        ctl(m, "rm", "one")
+        ctl(m, "rm", "one", status=125)
+        records = json.loads(ctl(m, "--json", "audit"))
+        assert [r["seq"] for r in records] == list(range(1, len(records) + 1)), records
+        done = [(r["action"], r["object"], r["result"]) for r in records if r["action"] != "connect"]
+        assert done == [("run", "image hello", "ok"), ("remove", "one", "ok"),
+                        ("remove", "one", "not found")], done
+        assert all(r["address"] == US and r["time"].startswith("20") for r in records), records
+        assert {r["role"] for r in records} == {"admin"}, records
+        assert "run image hello -> " in ctl(m, "audit")

@@ -415,3 +415,118 @@ TEST(acpi_damaged_tables)
 	}
 	reset();
 }
+
+/* ---- soft off ---- */
+
+static bool find_s5(const void *aml, size_t size, uint8_t type[2])
+{
+	uint8_t *copy = malloc(size ? size : 1);
+
+	memcpy(copy, aml, size);
+	bool found = acpi_find_s5(copy, size, type);
+	free(copy);
+	return found;
+}
+
+#define FINDS(a, b, ...)                                                                           \
+	do {                                                                                       \
+		static const uint8_t aml[] = {__VA_ARGS__};                                        \
+		uint8_t type[2] = {99, 99};                                                        \
+		CHECK(find_s5(aml, sizeof(aml), type));                                            \
+		CHECK_EQ(type[0], a);                                                              \
+		CHECK_EQ(type[1], b);                                                              \
+	} while (0)
+#define FINDS_NOT(...)                                                                             \
+	do {                                                                                       \
+		static const uint8_t aml[] = {__VA_ARGS__};                                        \
+		uint8_t type[2];                                                                   \
+		CHECK(!find_s5(aml, sizeof(aml), type));                                           \
+	} while (0)
+
+TEST(acpi_s5_in_the_forms_that_firmware_writes)
+{
+	FINDS(0, 0, 0x08, '_', 'S', '5', '_', 0x12, 0x06, 4, 0, 0, 0, 0);             /* QEMU */
+	FINDS(7, 7, 0x08, '_', 'S', '5', '_', 0x12, 0x08, 4, 0x0a, 7, 0x0a, 7, 0, 0); /* many boards */
+	FINDS(5, 3, 1, 2, 3, 0x08, '\\', '_', 'S', '5', '_', 0x12, 0x06, 2, 0x0a, 5, 0x0a, 3);
+	FINDS(1, 1, 0x08, '_', 'S', '5', '_', 0x12, 0x03, 1, 1);
+	FINDS(6, 2, 0x08, '_', 'S', '5', '_', 0x12, 0x48, 0, 2, 0x0b, 6, 9, 0x0a, 2);
+	/* named in passing before */
+	FINDS(7, 7, '_', 'S', '5', '_', 0x08, '_', 'S', '5', '_', 0x12, 0x06, 2, 0x0a, 7, 0x0a, 7);
+}
+
+TEST(acpi_s5_that_is_malformed_is_none)
+{
+	FINDS_NOT('_', 'S', '5', '_');
+	FINDS_NOT(0x08, '_', 'S', '5', '_');
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12);
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x40);
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x11, 0x06, 4, 0, 0, 0, 0);
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x07, 4, 0, 0, 0, 0);       /* longer than the table */
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x03, 4, 0, 0, 0, 0);       /* shorter than it says */
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x00, 4, 0, 0, 0, 0);
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0xff, 0xff, 0xff, 0xff, 4, 0, 0);
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x06, 0, 0, 0, 0, 0);
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x06, 2, 0x0a, 8, 0x0a, 0); /* no such type */
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x06, 2, 'A', 'B', 'C', 'D');
+	FINDS_NOT(0x08, '_', 'S', '5', '_', 0x12, 0x06, 2, 0x0c, 1, 2, 3);
+}
+
+TEST(acpi_s5_in_noise_is_never_read_beyond_its_end)
+{
+	uint64_t seed = 5;
+	uint8_t aml[24], type[2];
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < 300000; i++) {
+		size_t size = test_random(&seed) % (sizeof(aml) + 1);
+
+		for (size_t b = 0; b < sizeof(aml); b++)
+			aml[b] = (uint8_t)(test_random(&seed) % 16);
+		memcpy(aml, "\x08_S5_\x12", 6);
+		if (find_s5(aml, size, type)) {
+			CHECK(type[0] < 8 && type[1] < 8);
+			found++;
+		}
+	}
+	CHECK(found > 100);
+}
+
+TEST(acpi_fadt_tells_how_to_reset_and_switch_off)
+{
+	static const uint8_t body[] = {0x08, '_', 'S', '5', '_', 0x12, 0x06, 2, 0x0a, 5, 0x0a, 6};
+	uint8_t *fadt, *dsdt;
+
+	reset();
+	make_root(2, 1);
+	fadt = make_fadt(0);
+	dsdt = table(TABLE_AT(5), "DSDT", 36 + sizeof(body));
+	memcpy(dsdt + 36, body, sizeof(body));
+	seal(dsdt, 36 + sizeof(body));
+	store_le32(fadt + 40, (uint32_t)TABLE_AT(5));
+	store_le32(fadt + 48, 0xb2);
+	fadt[52] = 0xf1;
+	store_le32(fadt + 64, 0x604);
+	store_le32(fadt + 112, 1u << 10);
+	fadt[116] = ACPI_IO;
+	store_le64(fadt + 120, 0xcf9);
+	fadt[128] = 0x0f;
+	seal(fadt, 244);
+	parse(RSDP_AT);
+	CHECK_EQ(info.reset.space, ACPI_IO);
+	CHECK_EQ(info.reset.address, 0xcf9);
+	CHECK_EQ(info.reset_value, 0x0f);
+	CHECK_EQ(info.pm1_control[0], 0x604);
+	CHECK_EQ(info.pm1_control[1], 0);
+	CHECK_EQ(info.smi_command, 0xb2);
+	CHECK_EQ(info.acpi_enable, 0xf1);
+	CHECK(info.has_s5);
+	CHECK_EQ(info.s5_type[0], 5);
+	CHECK_EQ(info.s5_type[1], 6);
+	/* without the flag the register is not to be used; a DSDT that is damaged tells nothing */
+	store_le32(fadt + 112, 0);
+	seal(fadt, 244);
+	dsdt[40] ^= 1;
+	parse(RSDP_AT);
+	CHECK_EQ(info.reset.address, 0);
+	CHECK(!info.has_s5);
+}
