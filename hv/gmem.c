@@ -122,13 +122,20 @@ static bool extents_valid(const struct gmem_extent *extents, unsigned n)
 static void used_entries(const struct gmem *m, gpa_t gpa, unsigned level, unsigned *first,
 	unsigned *last)
 {
-	const struct gmem_extent *top = &m->extents[m->extent_count - 1];
 	uint64_t span = 1ull << (level_shift(level) + LEVEL_BITS);
-	gpa_t start = align_down(gpa, span), low = m->extents[0].base;
-	gpa_t high = top->base + top->size - 1;
+	gpa_t start = align_down(gpa, span), end = start + span - 1;
 
-	*first = low <= start ? 0 : level_index(low, level) & ~3u;
-	*last = high >= start + span - 1 ? GMEM_ENTRIES - 1 : level_index(high, level) | 3;
+	*first = GMEM_ENTRIES - 1;
+	*last = 0;
+	for (unsigned i = 0; i < m->extent_count; i++) {
+		gpa_t low = MAX(start, m->extents[i].base);
+		gpa_t high = MIN(end, m->extents[i].base + m->extents[i].size - 1);
+
+		if (low > high)
+			continue;
+		*first = MIN(*first, level_index(low, level) & ~3u);
+		*last = MAX(*last, level_index(high, level) | 3);
+	}
 }
 
 /* ---- frames of the tree ----------------------------------------------------------------------- */

@@ -93,7 +93,7 @@ MUTATIONS = [
      "return !v || frame_get_quick(&records[v >> PAGE_SHIFT]);", "return true;"),
     ("a half-made copy keeps its references", "hv/gmem.c",
      "if (v && frame_put(m->pool, entry_hpa(v)))\n\t\t\t__builtin_trap();", "if (0)\n\t\t\t__builtin_trap();"),
-    ("the last entry in use is not copied", "hv/gmem.c", "level_index(high, level) | 3;", "(level_index(high, level) | 3) - 4;"),
+    ("the last entry in use is not copied", "hv/gmem.c", "level_index(high, level) | 3);", "(level_index(high, level) | 3) - 4);"),
     ("a copied table tells no core", "hv/gmem.c",
      "m->tlb_gen++; /* what is cached may still go through the old table */", ""),
     ("a copied page tells no core", "hv/gmem.c",
