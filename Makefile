@@ -31,7 +31,8 @@ HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c 
 	hv/service.c hv/speculation.c hv/stream.c hv/xstate.c
 # what Linux guests have
 DEV_SRC := hv/dev/acpi.c hv/dev/board.c hv/dev/bus.c hv/dev/console.c hv/dev/kvmclock.c \
-	hv/dev/lapic.c hv/dev/slots.c hv/dev/uart.c hv/dev/vconsole.c hv/dev/virtio.c hv/dev/vring.c
+	hv/dev/lapic.c hv/dev/slots.c hv/dev/uart.c hv/dev/vblk.c hv/dev/vconsole.c \
+	hv/dev/virtio.c hv/dev/vnet.c hv/dev/vring.c hv/dev/vrng.c
 HV_SRC += $(DEV_SRC)
 HV_VMX_SRC := hv/vmx/demands.c hv/vmx/enter.S hv/vmx/start.c hv/vmx/state.c hv/vmx/vmx.c
 HV_SVM_SRC := hv/svm/demands.c hv/svm/enter.S hv/svm/start.c hv/svm/state.c hv/svm/svm.c
@@ -372,6 +373,13 @@ guest_devices_SRC := hv/dev/acpi.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c
 
 UNIT_TESTS += agent_link
 
+# The virtio devices on guest memory as the appliance has it.
+VIRTIO_DEV_SRC := hv/dev/lapic.c hv/dev/vblk.c hv/dev/vconsole.c hv/dev/virtio.c hv/dev/vnet.c \
+	hv/dev/vring.c hv/dev/vrng.c net/checksum.c hv/budget.c hv/frame.c hv/gmem.c hv/gmem_reap.c \
+	hv/tlb.c
+UNIT_TESTS += virtio_devices
+virtio_devices_SRC := $(VIRTIO_DEV_SRC)
+
 UNIT_TESTS += config
 config_SRC := boot/config.c lib/err.c lib/fmt.c
 
@@ -462,7 +470,7 @@ guest_malloc_SRC    := guest-sdk/lib/malloc.c
 guest_malloc_CFLAGS := $(foreach f,malloc calloc realloc free,-D$(f)=guest_$(f))
 
 # The hypervisor's core on a machine of paper: tests/fake_vm.h.
-CORE_SRC := hv/args.c hv/bundle.c $(DEV_SRC) hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
+CORE_SRC := hv/args.c hv/bundle.c $(DEV_SRC) net/checksum.c hv/linux.c hv/cpuid.c hv/elf.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c hv/guest_stream.c \
 	hv/host.c hv/hypercall.c hv/hypercall_io.c hv/hypervisor.c hv/image.c hv/msr.c hv/registry.c \
 	hv/run.c hv/sched.c hv/stream.c lib/err.c lib/fmt.c lib/heap.c $(GMEM_SRC) \
 	hv/deadline.c hv/owner.c hv/thing.c lib/labels.c tests/fake_platform.c tests/fake_vm.c tests/fake_xstate.c
@@ -522,6 +530,9 @@ config_fuzz_SRC := boot/config.c lib/err.c lib/fmt.c
 
 FUZZERS += bundle
 bundle_fuzz_SRC := hv/bundle.c lib/fmt.c
+
+FUZZERS += devices
+devices_fuzz_SRC := $(VIRTIO_DEV_SRC)
 
 FUZZERS += proto
 proto_fuzz_SRC := $(PROTO_SRC)

@@ -26,7 +26,7 @@ enum {
 #define LOADED_HIGH      1
 #define HAS_64BIT_ENTRY  1
 #define ENTRY_64         0x200 /* behind the start of the payload */
-#define SECTOR           512
+#define SECTOR           512 /* of kernels and disks */
 #define SETUP_SECTS_OLD  4     /* what 0 means */
 #define LOAD_LOWEST      (1 * MIB)
 #define LOAD_HIGHEST     (1 * GIB)
@@ -44,8 +44,8 @@ static bool in_file(const struct bundle_part *p, uint64_t file_size)
 
 static int check_header(const struct bundle_header *h, uint64_t file_size, char *error)
 {
-	static const char *const name[] = {"kernel", "initrd", "command line"};
-	const struct bundle_part part[] = {h->kernel, h->initrd, h->cmdline};
+	static const char *const name[] = {"kernel", "initrd", "command line", "disk"};
+	const struct bundle_part part[] = {h->kernel, h->initrd, h->cmdline, h->disk};
 
 	if (!bundle_magic((const uint8_t *)h->magic) || h->version != BUNDLE_VERSION ||
 		h->header_size != sizeof(*h)) {
@@ -63,6 +63,11 @@ static int check_header(const struct bundle_header *h, uint64_t file_size, char 
 	if (h->memory % PAGE_SIZE || h->memory > BUNDLE_MEMORY_MAX) {
 		fmt(error, BUNDLE_ERROR_MAX, "%lu bytes of memory: whole pages, up to %llu GiB",
 			h->memory, BUNDLE_MEMORY_MAX / GIB);
+		return ERR_INVALID;
+	}
+	if (h->disk.size % SECTOR || h->disk.size > BUNDLE_DISK_MAX) {
+		fmt(error, BUNDLE_ERROR_MAX, "a disk of %lu bytes: whole sectors of %d, up to %llu GiB",
+			h->disk.size, SECTOR, BUNDLE_DISK_MAX / GIB);
 		return ERR_INVALID;
 	}
 	return OK;
@@ -180,6 +185,7 @@ int bundle_parse(struct bundle *b, elf_read_fn *read, void *ctx, uint64_t file_s
 	b->memory = h.memory;
 	b->initrd = h.initrd;
 	b->cmdline = h.cmdline;
+	b->disk = h.disk;
 	err = check_setup(k, error);
 	if (!err)
 		err = place_kernel(b, k, &h.kernel, error);

@@ -13,6 +13,7 @@
 
 #define BUNDLE_ERROR_MAX  ELF_ERROR_MAX
 #define BUNDLE_MEMORY_MAX (3 * GIB) /* below what PCI devices have */
+#define BUNDLE_DISK_MAX   (64 * GIB)
 #define CMDLINE_MAX       2047      /* what x86 kernels take */
 
 /* The setup header, as it lies in a bzImage's first sectors and in struct boot_params alike. */
@@ -22,7 +23,7 @@
 struct bundle {
 	uint64_t memory;                   /* page aligned */
 	struct bundle_part payload;        /* of the kernel: what is loaded */
-	struct bundle_part initrd, cmdline;
+	struct bundle_part initrd, cmdline, disk;
 	uint64_t kernel_address, initrd_address;
 	uint64_t entry;                    /* of 64-bit mode */
 	uint64_t end;                      /* behind all that is loaded, and the kernel's own start */

@@ -2,6 +2,7 @@
 
 #include "guest-sdk/linux/agent_link.h"
 #include "hv/core.h"
+#include "hv/dev/slots.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
 #include "hv/platform.h"
@@ -102,6 +103,20 @@ int guest_agent_send(uint64_t id, const uint8_t *data, size_t size)
 		sched_wake(g, WAIT_INPUT);
 	object_unpin(&hv.registry, o, core->id);
 	return err;
+}
+
+void guest_acknowledge(uint64_t id, uint64_t generation)
+{
+	struct core *core = cores[0];
+	struct object *o = registry_find(&hv.registry, id, OBJECT_GUEST);
+
+	if (!o)
+		return;
+	guest_hold(guest_of(o), core);
+	if (guest_of(o)->machine.board)
+		slots_acknowledge(guest_of(o), generation);
+	guest_unhold(guest_of(o));
+	object_unpin(&hv.registry, o, core->id);
 }
 
 bool port_waiting(struct core *core, struct guest *g)

@@ -58,17 +58,29 @@ uint64_t machine_memory(const struct machine *m)
 	return m->mem.extents[0].base + m->mem.extents[0].size;
 }
 
+/* And what it has beyond: devices' memory and its disk. */
+static uint64_t all_memory(const struct machine *m)
+{
+	uint64_t size = machine_memory(m);
+
+	for (unsigned i = 1; i < m->mem.extent_count; i++)
+		size += m->mem.extents[i].size;
+	return size;
+}
+
 static void default_limits(const struct machine *m, const struct guest_request *request,
 	uint64_t limit[BUDGET_KINDS])
 {
 	const struct guest_options *o = request->options;
-	uint64_t memory = request->memory ? request->memory : machine_memory(m);
+	uint64_t memory = all_memory(m);
 
 	if (!o) {
 		for (unsigned kind = 0; kind < BUDGET_KINDS; kind++)
 			limit[kind] = budget_limit(request->under, (enum budget_kind)kind);
 		return;
 	}
+	if (request->memory)
+		memory += request->memory - machine_memory(m);
 	limit[BUDGET_PAGES] = o->max_pages ? o->max_pages : memory / PAGE_SIZE + SPARE_PAGES;
 	limit[BUDGET_GUESTS] = o->max_guests ? o->max_guests : DEFAULT_MAX_GUESTS;
 	limit[BUDGET_SNAPSHOTS] = o->max_snapshots ? o->max_snapshots : DEFAULT_MAX_SNAPSHOTS;

@@ -8,6 +8,7 @@
 #include "hv/cpu.h"
 #include "hv/dev/acpi.h"
 #include "hv/dev/board.h"
+#include "hv/dev/vblk.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
 #include "hv/image.h"
@@ -173,6 +174,8 @@ static int fill(struct image *t, const struct image *upload, const struct bundle
 		err = put_part(t, upload, &b->payload, b->kernel_address);
 	if (!err)
 		err = put_part(t, upload, &b->initrd, b->initrd_address);
+	if (!err)
+		err = put_part(t, upload, &b->disk, VBLK_GPA);
 	return err;
 }
 
@@ -217,9 +220,10 @@ int linux_template(struct image *upload, struct image **out)
 	const struct gmem_extent extents[] = {
 		{.base = 0, .size = b.memory},
 		{.base = VIRTIO_MEMORY, .size = VIRTIO_MEMORY_SIZE},
+		{.base = VBLK_GPA, .size = align_up(b.disk.size, PAGE_SIZE)},
 	};
 
-	err = image_create(OBJECT_IMAGE, upload->object.owner, extents, ARRAY_SIZE(extents), &t);
+	err = image_create(OBJECT_IMAGE, upload->object.owner, extents, ARRAY_SIZE(extents) - !b.disk.size, &t);
 	if (err)
 		return guest_fail(core, err, "%s", err_str(err));
 	t->size = upload->size;
@@ -227,7 +231,8 @@ int linux_template(struct image *upload, struct image **out)
 	t->machine.image_end = b.end;
 	set_registers(&t->machine.vcpu, b.entry);
 	xstate_reset(object_xstate(&t->object));
-	err = board_create(core, t->machine.mem.account, &t->machine.board);
+	err = board_create(core, t->machine.mem.account, b.disk.size,
+		&t->machine.board);
 	if (!err)
 		err = fill(t, upload, &b);
 	if (err) {

@@ -36,7 +36,7 @@ enum {
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-int board_create(struct core *core, struct account *account, struct board **out)
+int board_create(struct core *core, struct account *account, uint64_t disk, struct board **out)
 {
 	hpa_t frame;
 	int err = frame_alloc(&hv.pool, core->id, core->node, FRAME_STATE, account, FRAME_ZEROED,
@@ -46,7 +46,7 @@ int board_create(struct core *core, struct account *account, struct board **out)
 		return err;
 	*out = frame_ptr(&hv.pool, frame);
 	lapic_reset(&(*out)->lapic);
-	slots_create(*out);
+	slots_create(*out, disk);
 	return OK;
 }
 
@@ -281,7 +281,7 @@ static enum run_next handle_io(struct core *core, struct guest *g, const struct 
 static enum run_next handle_cpuid(struct core *core, struct guest *g, const struct vm_exit *exit)
 {
 	uint64_t *r = g->machine.vcpu.regs;
-	uint32_t leaf = (uint32_t)r[REG_RAX];
+	uint32_t leaf = (uint32_t)r[REG_RAX], subleaf = (uint32_t)r[REG_RCX];
 
 	count(core, g, METER_CPUID);
 	cpuid_handle(core, g);
@@ -289,6 +289,10 @@ static enum run_next handle_cpuid(struct core *core, struct guest *g, const stru
 	case CPUID_FEATURES:
 		r[REG_RCX] |= CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE;
 		r[REG_RDX] |= CPUID_1_EDX_APIC;
+		break;
+	case CPUID_EXTENDED:
+		if (!subleaf)
+			r[REG_RBX] |= CPUID_7_EBX_TSC_ADJUST;
 		break;
 	case CPUID_POWER:
 		r[REG_RAX] = CPUID_6_EAX_ARAT;
@@ -339,6 +343,7 @@ static bool read_msr(struct core *core, struct board *b, uint32_t msr, uint64_t 
 	case MSR_AMD_HWCR:
 	case MSR_AMD_NB_CFG:
 	case MSR_AMD_INT_PENDING:
+	case MSR_TSC_ADJUST:
 		return true;
 	default:
 		return false;
@@ -422,6 +427,12 @@ static enum run_next handle_msr_write(struct core *core, struct guest *g, const 
 		return write_clock(core, g, exit, msr, value);
 	case MSR_APIC_BASE:
 		if (value != APIC_BASE)
+			return exit_handle(core, g, exit);
+		count(core, g, METER_MSR);
+		return skip(core, g, exit);
+	/* Linux takes a TSC with this register, unchanged, for one that it need not watch. */
+	case MSR_TSC_ADJUST:
+		if (value)
 			return exit_handle(core, g, exit);
 		count(core, g, METER_MSR);
 		return skip(core, g, exit);

@@ -10,6 +10,7 @@
 #include "hv/dev/bus.h"
 #include "hv/dev/uart.h"
 #include "hv/dev/vconsole.h"
+#include "hv/dev/vnet.h"
 #include "hv/exit.h"
 
 #define BOARD_LINE_MAX 128
@@ -20,6 +21,8 @@ struct board {
 	struct bus bus;
 	struct virtio virtio[VIRTIO_SLOTS]; /* by slot; 0 is the host bridge */
 	struct vconsole console;
+	struct vnet net;
+	uint64_t generation;          /* of the guest, as the devices know it */
 	uint64_t clock_msr, wall_msr; /* of kvmclock, as last written */
 	bool halted;                  /* behind a HLT, until the next interrupt */
 	bool hvc_spoke;               /* of the two consoles, hvc0 has written last */
@@ -30,8 +33,9 @@ struct board {
 
 _Static_assert(sizeof(struct board) <= PAGE_SIZE, "a board is one frame");
 
-/* A board as it is at power-on; errors of frame_alloc(). */
-int board_create(struct core *core, struct account *account, struct board **out) MUST_CHECK;
+/* A board as it is at power-on, with a disk of so many bytes; errors of frame_alloc(). */
+int board_create(struct core *core, struct account *account, uint64_t disk,
+	struct board **out) MUST_CHECK;
 /* A copy of `from`, of which NULL is one too. */
 int board_clone(struct core *core, struct account *account, const struct board *from,
 	struct board **out) MUST_CHECK;

@@ -2,15 +2,41 @@
 
 #include "hv/core.h"
 #include "hv/dev/console.h"
+#include "hv/dev/vblk.h"
+#include "hv/dev/vrng.h"
 #include "hv/guest_port.h"
 #include "hv/hypervisor.h"
+#include "hv/platform.h"
 
-enum slot { SLOT_BRIDGE, SLOT_CONSOLE };
+#define SECTOR 512u
 
-void slots_create(struct board *b)
+enum slot { SLOT_BRIDGE, SLOT_CONSOLE, SLOT_RANDOM, SLOT_NET, SLOT_BLOCK };
+
+void slots_create(struct board *b, uint64_t disk)
 {
 	virtio_create(&b->virtio[SLOT_CONSOLE], &vconsole_model, SLOT_CONSOLE, 0);
+	virtio_create(&b->virtio[SLOT_RANDOM], &vrng_model, SLOT_RANDOM, 0);
+	virtio_create(&b->virtio[SLOT_NET], &vnet_model, SLOT_NET, 0);
+	if (disk)
+		virtio_create(&b->virtio[SLOT_BLOCK], &vblk_model, SLOT_BLOCK, disk / SECTOR);
 	vconsole_reset(&b->console);
+}
+
+/* The guest is another one than its devices knew. */
+static void become(struct guest *g)
+{
+	struct board *b = g->machine.board;
+
+	b->generation = g->generation;
+	vnet_become(&b->net, &b->virtio[SLOT_NET], g->object.id);
+}
+
+void slots_acknowledge(struct guest *g, uint64_t generation)
+{
+	struct board *b = g->machine.board;
+
+	if (b->generation == generation && g->generation == generation)
+		vnet_release(&b->net);
 }
 
 static struct virtio_env env_of(const struct core *core, struct guest *g)
@@ -86,6 +112,8 @@ enum run_next slots_enter(struct core *core, struct guest *g)
 	const struct virtio_env env = env_of(core, g);
 	int err = OK;
 
+	if (UNLIKELY(b->generation != g->generation))
+		become(g);
 	for (unsigned slot = 1; slot < VIRTIO_SLOTS; slot++) {
 		if (UNLIKELY(b->virtio[slot].pending))
 			virtio_retry(&b->virtio[slot], &env);
@@ -101,10 +129,29 @@ static int notify(struct core *core, struct guest *g, const struct virtio_env *e
 	unsigned queue)
 {
 	struct board *b = g->machine.board;
+	struct virtio *v = &b->virtio[slot];
 	struct on_core on = {.core = core, .g = g};
 	const struct vconsole_owner owner = {.take = take, .put = put, .ctx = &on};
 
-	return vconsole_notify(&b->console, &b->virtio[slot], env, queue, &owner);
+	switch (slot) {
+	case SLOT_CONSOLE:
+		return vconsole_notify(&b->console, v, env, queue, &owner);
+	case SLOT_RANDOM:
+		return vrng_notify(v, env, platform_random);
+	case SLOT_NET:
+		return vnet_notify(&b->net, v, env, queue);
+	default:
+		return vblk_notify(v, env);
+	}
+}
+
+/* The driver has reset a device. */
+static void forget(struct board *b, unsigned slot)
+{
+	if (slot == SLOT_CONSOLE)
+		vconsole_reset(&b->console);
+	if (slot == SLOT_NET)
+		vnet_release(&b->net);
 }
 
 /* Do what a write to a device's registers asks for, then skip the instruction, or have it made again. */
@@ -113,8 +160,8 @@ static enum run_next finish(struct core *core, struct guest *g, const struct vm_
 {
 	int err = OK;
 
-	if (event.kind == VIRTIO_RESET && slot == SLOT_CONSOLE)
-		vconsole_reset(&g->machine.board->console);
+	if (event.kind == VIRTIO_RESET)
+		forget(g->machine.board, slot);
 	if (event.kind == VIRTIO_NOTIFY)
 		err = notify(core, g, env, slot, event.queue);
 	if (err == VCONSOLE_WAIT)

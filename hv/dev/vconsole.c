@@ -260,20 +260,12 @@ static int fill(struct virtio *v, const struct virtio_env *env, enum vconsole_po
 	return err;
 }
 
-/* What a queue's work came to: a broken ring breaks the device, an empty one is fine. */
-static int conclude(struct virtio *v, const struct virtio_env *env, int err)
-{
-	if (err == ERR_INVALID || err == ERR_FAULT)
-		virtio_break(v, env);
-	return err == ERR_INVALID || err == ERR_FAULT || err == ERR_NOENT ? OK : err;
-}
-
 int vconsole_fill(struct vconsole *c, struct virtio *v, const struct virtio_env *env,
 	enum vconsole_port port, const struct vconsole_owner *owner)
 {
 	if (!vconsole_receives(c, v, env->mem, port))
 		return OK;
-	return conclude(v, env, fill(v, env, port, owner));
+	return virtio_conclude(v, env, fill(v, env, port, owner));
 }
 
 int vconsole_notify(struct vconsole *c, struct virtio *v, const struct virtio_env *env, unsigned n,
@@ -283,13 +275,13 @@ int vconsole_notify(struct vconsole *c, struct virtio *v, const struct virtio_en
 		return OK;
 	switch (n) {
 	case QUEUE_CONTROL_IN:
-		return conclude(v, env, speak(c, v, env));
+		return virtio_conclude(v, env, speak(c, v, env));
 	case QUEUE_CONTROL_OUT:
-		return conclude(v, env, listen(c, v, env));
+		return virtio_conclude(v, env, listen(c, v, env));
 	case 1:
-		return conclude(v, env, transmit(c, v, env, VCONSOLE_HVC, owner));
+		return virtio_conclude(v, env, transmit(c, v, env, VCONSOLE_HVC, owner));
 	case 2 + 2 * VCONSOLE_AGENT + 1:
-		return conclude(v, env, transmit(c, v, env, VCONSOLE_AGENT, owner));
+		return virtio_conclude(v, env, transmit(c, v, env, VCONSOLE_AGENT, owner));
 	default: /* buffers for input: the owner looks before each entry */
 		return OK;
 	}

@@ -154,6 +154,15 @@ void virtio_break(struct virtio *v, const struct virtio_env *env)
 	signal(v, env, v->config_vector);
 }
 
+int virtio_conclude(struct virtio *v, const struct virtio_env *env, int err)
+{
+	if (err == ERR_INVALID || err == ERR_FAULT) {
+		virtio_break(v, env);
+		return OK;
+	}
+	return err == ERR_NOENT ? OK : err;
+}
+
 /* ---- the common configuration ----------------------------------------------------------------- */
 
 static uint64_t offered(const struct virtio *v)

@@ -93,6 +93,10 @@ static inline bool virtio_ready(const struct virtio *v)
 /* The driver did what none may: nothing more is done for it until it resets the device. */
 void virtio_break(struct virtio *v, const struct virtio_env *env);
 
+/* What a queue's work came to: a broken ring breaks the device, one without more is fine. Returns OK, or
+ * what the device's owner has to see to. */
+int virtio_conclude(struct virtio *v, const struct virtio_env *env, int err);
+
 /* Buffers of queue `n` were used. */
 void virtio_used(struct virtio *v, const struct virtio_env *env, unsigned n);
 

@@ -1,4 +1,4 @@
-/* Images of Linux guests: one file of kernel, initrd and command line (lib/bundle.h). */
+/* Images of Linux guests: one file of kernel, initrd, command line and disk (lib/bundle.h). */
 #include "mgmt/creelctl/creelctl.h"
 
 #include "lib/bundle.h"
@@ -62,6 +62,8 @@ static bool write_bundle(const struct settings *s, FILE *to)
 	if (fwrite(&h, sizeof(h), 1, to) != 1 || !align(to, &at))
 		return false;
 	if (!add_file(to, s->kernel, &at, &h.kernel) || !add_file(to, s->initrd, &at, &h.initrd))
+		return false;
+	if (!add_file(to, s->disk, &at, &h.disk))
 		return false;
 	h.cmdline.offset = at;
 	return fwrite(cmdline, 1, h.cmdline.size, to) == h.cmdline.size &&

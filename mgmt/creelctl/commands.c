@@ -50,6 +50,7 @@ static const struct option ps_options[] = {
 #define KERNEL_OPTIONS                                                                             \
 	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),                       \
 	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),                                  \
+	FILENAME(0, "disk", &settings.disk, "its disk, which guests share and each may change"),   \
 	VALUE(0, "cmdline", TEXT, &settings.cmdline, "TEXT",                                       \
 		"its command line (console=ttyS0 panic=-1)")
 

@@ -37,7 +37,7 @@ struct settings {
 	bool json; /* also with --format */
 	bool quiet, all, full, detach, interactive, remove, paused, follow, hold, attach, tty;
 	bool only_stdout, only_stderr, reset, force, from_start, public, off, quiesce, no_quiesce, yes;
-	const char *name, *kernel, *initrd, *cmdline;
+	const char *name, *kernel, *initrd, *cmdline, *disk;
 	const char *selector;
 	const char *labels[LIST_MAX + 1];
 	uint64_t timeout_ns;

@@ -13,8 +13,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CACHE = os.path.join(ROOT, "build", "debian")
 
 # In the order in which they have to be loaded.
-DRIVERS = ("virtio/virtio_ring", "virtio/virtio", "virtio/virtio_pci_legacy_dev",
-           "virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "char/virtio_console")
+DRIVERS = ("drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_legacy_dev",
+           "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci",
+           "drivers/char/virtio_console", "drivers/block/virtio_blk",
+           "drivers/char/hw_random/virtio-rng",
+           "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net")
 
 SHELL = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -75,7 +78,7 @@ def drivers(names=DRIVERS):
     folder, = glob.glob(os.path.join(os.path.dirname(kernel()), "..", "lib", "modules", "*", "kernel"))
     files = []
     for i, name in enumerate(names):
-        with open(os.path.join(folder, "drivers", name + ".ko"), "rb") as f:
+        with open(os.path.join(folder, name + ".ko"), "rb") as f:
             files.append((f"drivers/{i:02}-{os.path.basename(name)}.ko", f.read()))
     return files
 

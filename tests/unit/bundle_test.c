@@ -108,8 +108,14 @@ TEST(bundle_refuses_bad_headers)
 	f.size = 71;
 	refused(&f, "too few");
 	f = good();
-	header(&f)->version = 2;
-	refused(&f, "version 2");
+	header(&f)->version = 1;
+	refused(&f, "version 1");
+	f = good();
+	header(&f)->disk = (struct bundle_part){0, 511};
+	refused(&f, "whole sectors");
+	f = good();
+	header(&f)->disk = (struct bundle_part){512, sizeof(f.bytes)};
+	refused(&f, "disk");
 	f = good();
 	header(&f)->header_size = 64;
 	refused(&f, "header of 64");
