@@ -153,7 +153,7 @@ CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c m
 	mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/host.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/operator.c mgmt/creelctl/print.c \
 	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \
-	mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
+	mgmt/creelctl/top_measure.c mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
 CLIENT_SRC += mgmt/client/batch.c lib/labels.c
 CREELCTL_SRC += mgmt/creelctl/batch.c
 CREELCTL_SRC += guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c

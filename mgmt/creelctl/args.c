@@ -326,6 +326,8 @@ int parse_options(const struct command *command, int argc, char **argv)
 			options = false;
 		} else if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
 			exit(command ? help_on(command) : help(0, NULL));
+		} else if (!command && !strcmp(a, "--version")) {
+			exit(run_version(&settings, 0, NULL));
 		} else if (a[1] == '-' ? !long_option(command, argc, argv, &i)
 				       : !short_options(command, argc, argv, &i)) {
 			return -1;

@@ -32,7 +32,8 @@ static void print_all(void)
 	     "  CREEL_HOST       the host to talk to without -H (else the configured default)\n"
 	     "  CREEL_HOST_KEY   the public key of a host that is given by its address\n"
 	     "  CREEL_KEY        the file of your private key (else ~/.config/creel/key)\n"
-	     "  XDG_CONFIG_HOME  what holds creel/key and creel/config (else ~/.config)");
+	     "  XDG_CONFIG_HOME  what holds creel/key and creel/config (else ~/.config)\n"
+	     "  NO_COLOR         set to anything: no colours");
 	puts("\nExit status:\n"
 	     "  run, attach   the guest's own, 0 to 124\n"
 	     "  125           the host refused, or something here failed\n"

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define PAGE        4096u
-#define LINEAGE_MAX 64 /* ancestors whose memory is counted */
 #define DELAY       2.0
+#define FIRST_DELAY 0.3 /* without a second measurement there are no rates */
 
 static const char *delay_text;
 static bool once;
@@ -25,171 +25,6 @@ const struct option top_options[] = {
 	END_OPTIONS,
 };
 /* clang-format on */
-
-/* ---- measuring ---- */
-
-static void *grown(void *list, size_t count, size_t *room, size_t size)
-{
-	if (count < *room)
-		return list;
-	*room = *room ? 2 * *room : 64;
-	list = realloc(list, *room * size);
-	if (!list)
-		abort();
-	return list;
-}
-
-static int take_guest(void *arg, const struct creel_guest *g)
-{
-	struct top_measurement *m = arg;
-
-	m->rows = grown(m->rows, m->count, &m->room, sizeof(*m->rows));
-	m->rows[m->count++] = (struct top_row){.guest = *g};
-	return 0;
-}
-
-static struct top_origin *add_origin(struct top_origins *o, const char *name)
-{
-	struct top_origin *t;
-
-	o->list = grown(o->list, o->count, &o->room, sizeof(*o->list));
-	t = &o->list[o->count++];
-	snprintf(t->name, sizeof(t->name), "%s", name);
-	return t;
-}
-
-static int take_snapshot(void *arg, const struct creel_snapshot *s)
-{
-	struct top_origin *o = add_origin(&((struct top_measurement *)arg)->snapshots, s->name);
-
-	o->id = s->id;
-	o->parent = s->parent;
-	o->image = s->image;
-	o->pages = s->pages;
-	return 0;
-}
-
-static int take_image(void *arg, const struct creel_image *i)
-{
-	struct top_origin *o = add_origin(&((struct top_measurement *)arg)->images, i->name);
-
-	o->id = i->id;
-	o->pages = i->pages;
-	return 0;
-}
-
-static const struct top_origin *find_origin(const struct top_origins *o, uint64_t id)
-{
-	size_t low = 0, high = o->count;
-
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (o->list[mid].id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < o->count && o->list[low].id == id ? &o->list[low] : NULL;
-}
-
-/* As they come from the host: by id. */
-static const struct top_row *find_row(const struct top_measurement *m, uint64_t id)
-{
-	size_t low = 0, high = m->count;
-
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (m->rows[mid].guest.id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < m->count && m->rows[low].guest.id == id ? &m->rows[low] : NULL;
-}
-
-/* What those hold that it descends from, but not more than it has beside its own. */
-static uint64_t shared_pages(const struct top_measurement *m, const struct creel_guest *g)
-{
-	const struct top_origin *image = find_origin(&m->images, g->image);
-	uint64_t pages = image ? image->pages : 0, parent = g->parent;
-	uint64_t most = g->memory / PAGE - (g->private_pages < g->memory / PAGE
-						       ? g->private_pages
-						       : g->memory / PAGE);
-
-	for (int i = 0; parent && i < LINEAGE_MAX; i++) {
-		const struct top_origin *s = find_origin(&m->snapshots, parent);
-		const struct top_row *r = s ? NULL : find_row(m, parent);
-
-		pages += s ? s->pages : r ? r->guest.private_pages : 0;
-		parent = s ? s->parent : r ? r->guest.parent : 0;
-	}
-	return pages < most ? pages : most;
-}
-
-/* The rates since `before`, in whose rows a guest may be missing. */
-static void compare(struct top_measurement *m, const struct top_measurement *before)
-{
-	double seconds = (double)(m->at_ns - before->at_ns) / 1e9;
-	size_t b = 0;
-
-	for (size_t i = 0; i < m->count; i++) {
-		struct top_row *r = &m->rows[i];
-		const struct creel_guest *g = &r->guest, *old;
-		const struct top_origin *image = find_origin(&m->images, g->image);
-
-		r->image = image ? image->name : "-";
-		r->shared_pages = shared_pages(m, g);
-		while (b < before->count && before->rows[b].guest.id < g->id)
-			b++;
-		if (b == before->count || before->rows[b].guest.id != g->id || seconds <= 0)
-			continue;
-		old = &before->rows[b].guest;
-		/* A rollback takes the counts back too. */
-		if (g->cpu_ns >= old->cpu_ns)
-			r->cpu = (double)(g->cpu_ns - old->cpu_ns) / 1e9 / seconds;
-		if (g->exits >= old->exits)
-			r->exits = (double)(g->exits - old->exits) / seconds;
-		if (g->faults >= old->faults)
-			r->faults = (double)(g->faults - old->faults) / seconds;
-		m->cpu += r->cpu;
-	}
-}
-
-static void forget(struct top_measurement *m)
-{
-	free(m->rows);
-	free(m->snapshots.list);
-	free(m->images.list);
-	memset(m, 0, sizeof(*m));
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int measure(const struct settings *s, struct top_measurement *m,
-	const struct top_measurement *before)
-{
-	struct creel *c = s->host_connection;
-	int code = creel_get_info(c, &m->info);
-
-	if (code == CREEL_OK)
-		code = creel_snapshots(c, 0, take_snapshot, m);
-	if (code == CREEL_OK)
-		code = creel_images(c, take_image, m);
-	if (code == CREEL_OK)
-		code = creel_guests(c, s->all, 0, take_guest, m);
-	m->at_ns = now_ns();
-	if (code == CREEL_OK)
-		compare(m, before);
-	return code;
-}
 
 /* ---- sorting ---- */
 
@@ -285,6 +120,24 @@ const char *top_cell(char buf[64], const struct top_row *row, enum top_column co
 
 /* ---- once ---- */
 
+static int measure(const struct settings *s, struct top_measurement *m,
+	const struct top_measurement *before)
+{
+	struct creel *c = s->host_connection;
+	int code = creel_get_info(c, &m->info);
+
+	if (code == CREEL_OK)
+		code = creel_snapshots(c, 0, top_take_snapshot, m);
+	if (code == CREEL_OK)
+		code = creel_images(c, top_take_image, m);
+	if (code == CREEL_OK)
+		code = creel_guests(c, s->all, 0, top_take_guest, m);
+	m->at_ns = top_now_ns();
+	if (code == CREEL_OK)
+		top_compare(m, before);
+	return code;
+}
+
 static void print_json(const struct top_measurement *m)
 {
 	json_begin_array(NULL);
@@ -350,12 +203,23 @@ static int top_once(const struct settings *s, double delay)
 		sort_rows(&m, &view);
 		(s->json ? print_json : print_rows)(&m);
 	}
-	forget(&before);
-	forget(&m);
+	top_forget(&before);
+	top_forget(&m);
 	return code == CREEL_OK ? EXIT_DONE : failed(s, code);
 }
 
 /* ---- on a terminal ---- */
+
+struct watch {
+	struct settings *s;
+	struct top_view view;
+	double delay;
+	struct top_measurement m, coming; /* what is shown, and what is being measured */
+	unsigned calls;                   /* of that one, under way */
+	uint64_t began, next;
+	int code; /* of the first that failed */
+	bool changed;
+};
 
 static volatile sig_atomic_t ended;
 
@@ -365,75 +229,133 @@ static void on_end(int signal_number)
 	ended = 1;
 }
 
-/* Draws, and takes keys until `until`. False: to leave. */
-static bool show(struct settings *s, struct top_measurement *m, struct top_view *view,
-	uint64_t until)
+/* All of a measurement has come. */
+static void take_measurement(struct watch *w)
 {
-	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-	bool all = s->all;
+	uint64_t took, wait = (uint64_t)((w->m.at_ns ? w->delay : FIRST_DELAY) * 1e9);
+
+	w->coming.at_ns = top_now_ns();
+	if (w->m.count)
+		qsort(w->m.rows, w->m.count, sizeof(*w->m.rows), by_id);
+	top_compare(&w->coming, &w->m);
+	top_forget(&w->m);
+	w->m = w->coming;
+	w->coming = (struct top_measurement){.count = 0};
+	sort_rows(&w->m, &w->view);
+	/* A host with very many guests is not kept busy by being watched. */
+	took = w->m.at_ns - w->began;
+	w->next = w->m.at_ns + (wait > 4 * took ? wait : 4 * took);
+	w->changed = true;
+}
+
+static void one_came(void *arg, int code)
+{
+	struct watch *w = arg;
+
+	if (code != CREEL_OK && w->code == CREEL_OK)
+		w->code = code;
+	if (--w->calls == 0 && w->code == CREEL_OK)
+		take_measurement(w);
+}
+
+static void measure_later(struct watch *w)
+{
+	struct creel *c = w->s->host_connection;
+	struct top_measurement *m = &w->coming;
+
+	w->began = top_now_ns();
+	w->calls = 4;
+	creel_async(c, one_came, w);
+	w->code = creel_get_info(c, &m->info);
+	creel_async(c, one_came, w);
+	if (w->code == CREEL_OK)
+		w->code = creel_snapshots(c, 0, top_take_snapshot, m);
+	creel_async(c, one_came, w);
+	if (w->code == CREEL_OK)
+		w->code = creel_images(c, top_take_image, m);
+	creel_async(c, one_came, w);
+	if (w->code == CREEL_OK)
+		w->code = creel_guests(c, w->view.all, 0, top_take_guest, m);
+}
+
+/* False: the user wants to leave, or the terminal has gone. */
+static bool take_keys(struct watch *w)
+{
+	bool all = w->view.all;
+	int rows, columns;
 	char keys[64];
+	ssize_t n = read(STDIN_FILENO, keys, sizeof(keys));
 
-	for (;;) {
-		uint64_t now = now_ns();
-		int rows, columns;
+	if (n <= 0)
+		return n < 0 && errno == EINTR;
+	terminal_size(&rows, &columns);
+	if (!top_key(&w->view, keys, (size_t)n, w->m.count, (size_t)rows))
+		return false;
+	if (w->view.all != all)
+		w->next = 0;
+	w->changed = true;
+	return true;
+}
 
-		terminal_size(&rows, &columns);
-		sort_rows(m, view);
-		terminal_resized = 0;
-		top_draw(m, view, s->host);
-		if (now >= until || s->all != all)
-			return true;
-		if (poll(&in, 1, (int)((until - now) / 1000000) + 1) > 0) {
-			ssize_t n = read(STDIN_FILENO, keys, sizeof(keys));
+static void draw(struct watch *w)
+{
+	if (terminal_resized)
+		w->changed = true;
+	if (!w->changed || !w->m.at_ns)
+		return;
+	terminal_resized = 0;
+	w->changed = false;
+	sort_rows(&w->m, &w->view);
+	top_draw(&w->m, &w->view, w->s->host);
+}
 
-			if (n <= 0 && errno != EINTR)
-				return false;
-			if (n > 0 && !top_key(view, keys, (size_t)n, m->count, (size_t)rows))
-				return false;
-			s->all = view->all;
-		}
-		if (ended)
-			return false;
+/* What happens next; false when it is over. */
+static bool turn(struct watch *w)
+{
+	struct pollfd fds[2] = {
+		{.fd = STDIN_FILENO, .events = POLLIN},
+		{.fd = creel_fd(w->s->host_connection), .events = POLLIN},
+	};
+	uint64_t now = top_now_ns();
+	int timeout = -1;
+
+	if (!w->calls && now >= w->next)
+		measure_later(w);
+	else if (!w->calls)
+		timeout = (int)((w->next - now) / 1000000) + 1;
+	draw(w);
+	if (w->code != CREEL_OK || ended)
+		return false;
+	if (poll(fds, 2, timeout) <= 0)
+		return true;
+	if (fds[0].revents && !take_keys(w))
+		return false;
+	if (fds[1].revents) {
+		int code = creel_process(w->s->host_connection);
+
+		w->code = w->code == CREEL_OK ? code : w->code;
 	}
+	return true;
 }
 
 static int top_screen(struct settings *s, double delay)
 {
-	struct top_measurement before = {.count = 0}, m = {.count = 0};
-	struct top_view view = {.sort = TOP_CPU, .all = s->all};
+	struct watch w = {.s = s, .delay = delay, .view = {.sort = TOP_CPU, .all = s->all}};
 	struct sigaction end = {.sa_handler = on_end};
-	bool go_on = true;
-	int code = CREEL_OK;
 
+	creel_fd(s->host_connection);
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGTERM, &end, NULL);
 	if (!terminal_enter(TERMINAL_SCREEN)) {
 		complain("can't use this terminal: %s", strerror(errno));
 		return EXIT_REFUSED;
 	}
-	while (go_on) {
-		uint64_t began = now_ns(), took;
-		/* The second one comes soon, for without it there are no rates. */
-		double wait = before.at_ns || m.at_ns ? delay : 0.3;
-
-		forget(&before);
-		before = m;
-		if (before.count)
-			qsort(before.rows, before.count, sizeof(*before.rows), by_id);
-		m = (struct top_measurement){.count = 0};
-		code = measure(s, &m, &before);
-		if (code != CREEL_OK)
-			break;
-		took = now_ns() - began;
-		/* A host with very many guests is not kept busy by being watched. */
-		if (wait < (double)took * 4e-9)
-			wait = (double)took * 4e-9;
-		go_on = show(s, &m, &view, now_ns() + (uint64_t)(wait * 1e9));
-	}
+	while (turn(&w))
+		;
 	terminal_leave();
-	forget(&before);
-	forget(&m);
-	return code == CREEL_OK ? EXIT_DONE : failed(s, code);
+	top_forget(&w.m);
+	top_forget(&w.coming);
+	return w.code == CREEL_OK ? EXIT_DONE : failed(s, w.code);
 }
 
 int run_top(struct settings *s, int argc, char **argv)

@@ -56,6 +56,17 @@ struct top_view {
 	size_t selected; /* row that the keys move */
 };
 
+/* ---- top_measure.c ---- */
+
+/* Callbacks of libcreel: they put what comes into the measurement that is `arg`. */
+int top_take_guest(void *arg, const struct creel_guest *g);
+int top_take_snapshot(void *arg, const struct creel_snapshot *s);
+int top_take_image(void *arg, const struct creel_image *i);
+/* When all of it has come: the rates since `before`. The rows of both are in the order of ids. */
+void top_compare(struct top_measurement *m, const struct top_measurement *before);
+void top_forget(struct top_measurement *m);
+uint64_t top_now_ns(void); /* CLOCK_MONOTONIC */
+
 /* ---- top.c ---- */
 
 const char *top_cell(char buf[64], const struct top_row *row, enum top_column column);

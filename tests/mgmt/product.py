@@ -44,6 +44,12 @@ def test_format_that_is_wrong():
     assert ctl("ps", "--format", "").out == "\n"
 
 
+def test_version():
+    assert ctl("version").out == ctl("--version").out
+    assert ctl("version").out.split()[0] == "creelctl"
+    assert ctl("version", "--format", "{version}").out.strip() == ctl("version").out.split()[1]
+
+
 def test_tree_by_locale():
     put("wait", "wait\n")
     g = run_detached("wait", "--name", "root")
