@@ -156,6 +156,7 @@ CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c m
 	mgmt/creelctl/top_measure.c mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
 CLIENT_SRC += mgmt/client/batch.c lib/labels.c
 CREELCTL_SRC += mgmt/creelctl/batch.c
+CREELCTL_SRC += mgmt/creelctl/iso.c
 CREELCTL_SRC += guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
@@ -581,7 +582,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl $(BUILD)/mgmt/async-client $(BUILD)/creel-agent
 	@$(MAKE) -s creelctl libcreel man
-	@bad=0; for t in creelctl product terminal install load agent; do \
+	@bad=0; for t in creelctl keys product terminal install load agent; do \
 		CREEL_AGENT=$(BUILD)/creel-agent tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; \
 		done; exit $$bad
 

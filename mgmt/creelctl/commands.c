@@ -512,6 +512,7 @@ const struct command_group command_groups[] = {
 	{"Images", image_commands},
 	{"The host", host_commands},
 	{"Keys, and the hosts that you know", key_commands},
+	{"Boot media", iso_commands},
 	{"Under load", bench_commands},
 	{"This program", own_commands},
 	{0},

@@ -114,6 +114,7 @@ struct command_group {
 extern const struct command linux_commands[]; /* exec.c */
 extern const struct command_group command_groups[]; /* title NULL at the end */
 extern const struct command key_commands[];         /* host.c */
+extern const struct command iso_commands[];         /* iso.c */
 
 /* ---- args.c ---- */
 
@@ -221,6 +222,10 @@ bool format_wanted(void);
 void format_open(const char *key, bool object);
 void format_close(bool object);
 void format_value(const char *key, const char *value, size_t size);
+
+/* ---- host.c ---- */
+
+const char *user_name(void);
 
 /* ---- bundle.c ---- */
 

@@ -1,13 +1,25 @@
 /* Whom creelctl trusts and as whom it comes: the hosts that the user knows, and the user's key. */
 #include "mgmt/creelctl/creelctl.h"
 
+#include <pwd.h>
+#include <string.h>
 #include <unistd.h>
+
+/* What to call this user in a creel.conf, which takes few characters. */
+const char *user_name(void)
+{
+	static const char fit[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@";
+	const struct passwd *user = getpwuid(getuid());
+	size_t size = user ? strlen(user->pw_name) : 0;
+
+	return size > 0 && size < 32 && strspn(user->pw_name, fit) == size ? user->pw_name : "me";
+}
 
 static int run_keygen(struct settings *s, int argc, char **argv)
 {
 	struct creel *c = s->host_connection;
 	char path[CREEL_PATH_SIZE], text[CREEL_KEY_TEXT_SIZE];
-	const char *user = getlogin();
 	uint8_t public[CREEL_KEY_SIZE];
 	int code = creel_keygen(c, argc ? argv[0] : NULL, public);
 
@@ -29,7 +41,7 @@ static int run_keygen(struct settings *s, int argc, char **argv)
 	       "A host lets it in that has this line in its creel.conf (the role may be admin,\n"
 	       "operator, owner or viewer):\n\n"
 	       "authorized = %s admin %s\n",
-		argc ? argv[0] : path, text, text, user ? user : "me");
+		argc ? argv[0] : path, text, text, user_name());
 	return EXIT_DONE;
 }
 

@@ -1,4 +1,5 @@
 """From power on to hv_main(), and every way in which the loader refuses."""
+import json
 import os
 import re
 import struct
@@ -196,6 +197,27 @@ def test_opened_iso():
             said = subprocess.run([CREELCTL, "run", "hello", "there"], timeout=60, text=True,
                                   env=KEYS.environment(m.port), capture_output=True)
             assert said.returncode == 0 and "argument 1: there" in said.stdout, said
+
+
+def test_iso_for_one_host():
+    """creelctl iso: a host that is reached with the key that was printed, and nobody had to ask it."""
+    with tempfile.TemporaryDirectory() as d:
+        own = os.path.join(d, "own.iso")
+        environment = dict(os.environ, XDG_CONFIG_HOME=KEYS.folder)
+        made = subprocess.run([CREELCTL, "--json", "iso", ISO, own], env=environment, check=True,
+                              capture_output=True, text=True, timeout=60)
+        assert "can pretend to be the host" in made.stderr
+        assert os.stat(own).st_mode & 0o777 == 0o600
+        again = subprocess.run([CREELCTL, "iso", own, os.path.join(d, "twice.iso")], env=environment,
+                               capture_output=True, text=True, timeout=60)
+        assert again.returncode == 125 and "has a host-key already" in again.stderr
+        key = json.loads(made.stdout)["key"]
+        with Machine(iso=own) as m:
+            m.wait_for(rf"host key: {key}, of creel.conf", BOOT)
+            m.wait_for(r"\] address: \d", BOOT)
+            said = subprocess.run([CREELCTL, "info"], env=KEYS.environment(m.port, CREEL_HOST_KEY=key),
+                                  capture_output=True, text=True, timeout=60)
+            assert said.returncode == 0, said
 
 
 def test_iso_conf_names_every_key():
