@@ -157,6 +157,7 @@ CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c m
 CLIENT_SRC += mgmt/client/batch.c lib/labels.c
 CREELCTL_SRC += mgmt/creelctl/batch.c
 CREELCTL_SRC += mgmt/creelctl/iso.c
+CLIENT_SRC += mgmt/client/keytext.c
 CREELCTL_SRC += guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
@@ -543,6 +544,9 @@ noise_fuzz_SRC := $(channel_SRC)
 
 FUZZERS += sealed
 sealed_fuzz_SRC := $(filter-out tests/unit/%,$(mgmt_sealed_SRC))
+
+FUZZERS += hosts
+hosts_fuzz_SRC := mgmt/client/config.c mgmt/client/keytext.c
 
 FUZZERS += hypercall
 hypercall_fuzz_SRC    := $(CORE_SRC)
