@@ -222,7 +222,7 @@ void hv_main(struct boot_info *info)
 	char key[STATUS_KEY_SIZE];
 
 	service_host_key(key);
-	status_start(info->config.port, key);
+	status_start(info->config.port, key, info->host_key_source != HOST_KEY_NONE);
 	status_show();
 	core_main(core);
 }

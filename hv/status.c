@@ -29,6 +29,7 @@
 
 static uint16_t port;
 static char key[STATUS_KEY_SIZE];
+static bool key_lasts;
 static struct qr code; /* of the key; size 0: none */
 static unsigned facts_column;
 static bool full, announced;
@@ -144,20 +145,22 @@ static void draw_head(void)
 		COLOR_LOBSTER, version);
 }
 
+/* A key that is lost at the next boot is red. */
 static unsigned draw_key(unsigned at)
 {
+	enum screen_color ink = key_lasts ? COLOR_BRIGHT : COLOR_ERROR;
 	unsigned width = width_from(facts_column + LABEL);
 
 	if (!key[0]) {
 		row(at, "Key", COLOR_ERROR, "none: the management port is closed");
 		return at + 1;
 	}
-	row(at, "Key", COLOR_BRIGHT, key);
+	row(at, "Key", ink, key);
 	if (width >= KEY_DIGITS)
 		return at + 1;
 	screen_text(at, facts_column + LABEL + KEY_DIGITS / 2, width - KEY_DIGITS / 2, COLOR_BRIGHT,
 		COLOR_BACK, "");
-	row(at + 1, "", COLOR_BRIGHT, key + KEY_DIGITS / 2);
+	row(at + 1, "", ink, key + KEY_DIGITS / 2);
 	return at + 2;
 }
 
@@ -311,8 +314,9 @@ static void look_for_key(void *pressed)
 
 /* ---- both ---- */
 
-void status_start(uint16_t management_port, const char *host_key)
+void status_start(uint16_t management_port, const char *host_key, bool lasts)
 {
+	key_lasts = lasts;
 	port = management_port;
 	fmt(key, sizeof(key), "%s", host_key);
 	if (key[0] && qr_make(&code, key, strlen(key)) < 0)

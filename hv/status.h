@@ -11,8 +11,8 @@
 
 #define STATUS_KEY_SIZE 65 /* a key in hexadecimal, with a terminator */
 
-/* When the host is up. `key`: its public key, "" if it has none. */
-void status_start(uint16_t port, const char *key);
+/* When the host is up. `key`: its public key, "" if it has none; `lasts`: beyond this boot. */
+void status_start(uint16_t port, const char *key, bool lasts);
 
 /* Show the present state; about once a second, by the boot core. Writes only what has changed. */
 void status_show(void);
