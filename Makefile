@@ -158,7 +158,8 @@ CLIENT_SRC += mgmt/client/batch.c lib/labels.c
 CREELCTL_SRC += mgmt/creelctl/batch.c
 CREELCTL_SRC += mgmt/creelctl/iso.c
 CLIENT_SRC += mgmt/client/keytext.c
-CREELCTL_SRC += guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
+CREELCTL_SRC += mgmt/creelctl/image.c mgmt/creelctl/image_json.c mgmt/creelctl/image_source.c \
+	mgmt/creelctl/image_tree.c guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
 
@@ -586,7 +587,7 @@ $(BUILD)/net/peer: $(NET_PEER_OBJ)
 
 mgmt-e2e: $(BUILD)/fake-host $(BUILD)/mgmt/creelctl $(BUILD)/mgmt/async-client $(BUILD)/creel-agent
 	@$(MAKE) -s creelctl libcreel man
-	@bad=0; for t in creelctl keys product terminal install load agent; do \
+	@bad=0; for t in creelctl keys product terminal install load agent image; do \
 		CREEL_AGENT=$(BUILD)/creel-agent tests/mgmt/$$t.py $(wordlist 1,2,$^) || bad=1; \
 		done; exit $$bad
 

@@ -45,6 +45,8 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* boot.c: what process 1 has to do. */
 void boot_system(void);
+/* Its messages go to the console from here on. */
+void boot_console(void);
 void boot_entry(void);
 /* A descriptor of the port, or -1: there is none. */
 int boot_port(void);

@@ -142,6 +142,17 @@ int boot_port(void)
 	return -1;
 }
 
+void boot_console(void)
+{
+	int fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
 /* ---- the entry point -------------------------------------------------------------------------- */
 
 static char *words[WORDS_MAX + 1], *settings[WORDS_MAX + 1];

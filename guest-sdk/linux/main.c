@@ -124,6 +124,10 @@ int main(int argc, char **argv)
 	int fd;
 
 	mode.init = getpid() == 1;
+	/* A kernel without a console gives no descriptors. */
+	while ((fd = open("/", O_RDONLY | O_DIRECTORY)) >= 0 && fd <= STDERR_FILENO)
+		;
+	close(fd);
 	fd = mode.init ? -1 : parse(argc, argv);
 	prepare_signals();
 	if (mode.init)
@@ -133,8 +137,11 @@ int main(int argc, char **argv)
 		come_first();
 	}
 	unique_start();
-	if (mode.init)
+	if (mode.init) {
+		fd = boot_port();
+		boot_console();
 		boot_entry();
+	}
 	for (;;) {
 		if (fd < 0)
 			fd = boot_port();

@@ -1,5 +1,6 @@
 /* Images of Linux guests: one file of kernel, initrd, command line and disk (lib/bundle.h). */
 #include "mgmt/creelctl/creelctl.h"
+#include "mgmt/creelctl/image.h"
 
 #include "lib/bundle.h"
 
@@ -8,9 +9,30 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_MEMORY  (256 * MIB)
 #define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
+/* The agent loads the driver of hvc0, which is not polled; what wakes an idle guest for nothing is off. */
+#define ROOTFS_CMDLINE                                                                             \
+	"console=hvc0 panic=-1 quiet sysctl.vm.compaction_proactiveness=0 sysctl.vm.stat_interval=10"
+
+static struct rootfs rootfs;
+
+/* clang-format off: rows of a table */
+const struct option image_options[] = {
+	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),
+	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),
+	FILENAME(0, "rootfs", &rootfs.path, "or a folder, tar file or OCI image layout to make it of"),
+	FILENAME(0, "modules", &rootfs.modules, "with --rootfs: its modules (lib/modules/VERSION beside it)"),
+	FILENAME(0, "agent", &rootfs.agent, "with --rootfs: creel-agent (beside creelctl)"),
+	VALUE('u', "user", TEXT, &rootfs.user, "UID[:GID]", "with --rootfs: of the entry point"),
+	VALUE(0, "cmdline", TEXT, &settings.cmdline, "TEXT",
+		"its command line (console=ttyS0 panic=-1)"),
+	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "memory of its guests (256M)"),
+	END_OPTIONS,
+};
+/* clang-format on */
 
 static bool align(FILE *to, uint64_t *at)
 {
@@ -103,22 +125,52 @@ bool put_kernel(struct settings *s, uint64_t *image, int *status)
 	return true;
 }
 
+/* From --rootfs, to a file of its own that becomes the initrd. */
+static bool make_initrd(struct settings *s)
+{
+	static char path[] = "/tmp/creelctl-initrd-XXXXXX";
+	int fd = mkstemp(path);
+	FILE *f = fd >= 0 ? fdopen(fd, "wb") : NULL;
+	bool good;
+
+	if (!f) {
+		complain("can't make a temporary file: %s", strerror(errno));
+		return false;
+	}
+	good = image_initrd(s, &rootfs, f);
+	good = fclose(f) == 0 && good;
+	if (!good)
+		unlink(path);
+	s->initrd = path;
+	if (!s->cmdline)
+		s->cmdline = ROOTFS_CMDLINE;
+	return good;
+}
+
 int run_image_build(struct settings *s, int argc, char **argv)
 {
 	FILE *f;
 	bool good;
 
 	(void)argc;
+	if (rootfs.path && s->initrd) {
+		complain("image build takes --rootfs or --initrd, not both");
+		return EXIT_USAGE;
+	}
 	if (!s->kernel) {
 		complain("image build needs --kernel FILE");
 		return EXIT_USAGE;
 	}
+	if (rootfs.path && !make_initrd(s))
+		return EXIT_REFUSED;
 	f = fopen(argv[0], "wb");
 	if (!f) {
 		complain("can't open %s: %s", argv[0], strerror(errno));
 		return EXIT_REFUSED;
 	}
 	good = write_bundle(s, f);
+	if (rootfs.path)
+		unlink(s->initrd);
 	if (fclose(f) || !good) {
 		complain("%s was not made", argv[0]);
 		remove(argv[0]);

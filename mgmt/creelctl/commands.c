@@ -54,12 +54,6 @@ static const struct option ps_options[] = {
 	VALUE(0, "cmdline", TEXT, &settings.cmdline, "TEXT",                                       \
 		"its command line (console=ttyS0 panic=-1)")
 
-static const struct option image_options[] = {
-	KERNEL_OPTIONS,
-	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "memory of its guests (256M)"),
-	END_OPTIONS,
-};
-
 static const struct option run_options[] = {
 	VALUE(0, "name", TEXT, &settings.name, "NAME", "a name to call it by"),
 	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "its memory (what the image asks for)"),
@@ -410,7 +404,9 @@ static const struct command image_commands[] = {
 		.name = "image build",
 		.synopsis = "--kernel FILE [OPTION...] OUTPUT",
 		.summary = "make an image of a Linux guest",
-		.text = "OUTPUT is one file, which \"creelctl put\" and the boot volume take.",
+		.text = "OUTPUT is one file, which \"creelctl put\" and the boot volume take. With\n"
+			"--rootfs all files of a system become its initramfs, with the agent as\n"
+			"/init, and the entry point of an OCI image is run at its start.",
 		.options = image_options,
 		.least = 1,
 		.most = 1,

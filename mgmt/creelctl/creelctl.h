@@ -112,6 +112,7 @@ struct command_group {
 };
 
 extern const struct command linux_commands[]; /* exec.c */
+extern const struct option image_options[];   /* bundle.c */
 extern const struct command_group command_groups[]; /* title NULL at the end */
 extern const struct command key_commands[];         /* host.c */
 extern const struct command iso_commands[];         /* iso.c */

@@ -34,6 +34,7 @@ MACHINES = {
     "wire": dict(kind="qemu", cpus=1, mem=256, wire=True, conf=CONF + ether.CONF),
     "wire-e1000": dict(kind="qemu", cpus=1, mem=256, wire=True, nic="e1000", conf=CONF + ether.CONF),
     "linux-qemu": dict(kind="qemu", cpus=1, mem=512),
+    "linux-python": dict(kind="qemu", cpus=1, mem=1024),
     "linux-bochs": dict(kind="bochs", cpus=1, mem=512),
 }
 BOOT = 120     # seconds

@@ -85,3 +85,51 @@ def clocks_are_stepped_after_a_pause_of_a_fork(host):
     assert early - 1 <= wall <= host.json("info")["wall_ns"] // 10**9 + 1, (early, wall)
     host.remove(number, fork)
     host.command("rm", before)
+
+
+PYTHON = "import json, os, hashlib, mmap; print(json.dumps([sum(range(1000)), os.uname().sysname]))"
+
+
+@on("linux-python")
+def python_of_the_documented_recipe_forks_warm(host):
+    host.command("put", guest.python_bundle(), "python")
+    number = host.command("run", "-d", "python").text.strip()
+    r = host.command("exec", "--wait", WAIT, number, "python3", "-c", PYTHON)
+    assert r.text == '[499500, "Linux"]\n', r
+    # a generator of a program's own, seeded before the fork, that asks for the generation
+    host.command("push", number, "/tmp/draw.py", stdin=DRAW)
+    host.command("exec", number, "sh", "-c",
+                 "python3 /tmp/draw.py </dev/null >/dev/null 2>&1 & while [ ! -e /tmp/up ]; do sleep 0.1; done")
+    before = host.command("snapshot", "--quiesce", number).text.strip()
+    seen = set()
+    left = int(os.environ.get("CREEL_FORKS", "20"))
+    while left:
+        forks = host.command("fork", "-n", str(min(left, 50)), before).text.split()
+        left -= len(forks)
+        for fork in forks:
+            r = host.command("exec", fork, "sh", "-c", "echo >/tmp/ask; cat /tmp/say")
+            kernel, own = r.text.split()
+            assert len(kernel) == len(own) == 64 and kernel not in seen and own not in seen, r
+            seen |= {kernel, own}
+        host.command("kill", *forks)
+        host.command("rm", *forks)
+    host.command("kill", number)
+    host.command("rm", number)
+    host.command("rm", before)
+
+
+DRAW = b"""
+import mmap, os, random
+os.path.exists("/tmp/ask") or os.mkfifo("/tmp/ask")
+os.path.exists("/tmp/say") or os.mkfifo("/tmp/say")
+page = mmap.mmap(os.open("/run/creel/generation", os.O_RDONLY), 8, prot=mmap.PROT_READ)
+seen, own = page[:8], random.Random(1)
+open("/tmp/up", "w").close()
+while True:
+    open("/tmp/ask").read()
+    if page[:8] != seen:
+        seen = page[:8]
+        own.seed(os.urandom(32))
+    with open("/tmp/say", "w") as f:
+        f.write(os.urandom(32).hex() + " " + own.randbytes(32).hex())
+"""

@@ -7,6 +7,7 @@
 import glob
 import gzip
 import os
+import shutil
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -81,6 +82,29 @@ def drivers(names=DRIVERS):
         with open(os.path.join(folder, name + ".ko"), "rb") as f:
             files.append((f"drivers/{i:02}-{os.path.basename(name)}.ko", f.read()))
     return files
+
+
+def python_bundle():
+    """The image that docs/linux.md has the recipe of, made as it is written there; its path."""
+    folder = os.path.join(CACHE, "python")
+    bundle = os.path.join(folder, "python.bundle")
+    with open(os.path.join(ROOT, "docs", "linux.md")) as f:
+        text = f.read().split("### Python, of Debian's packages", 1)[1].split("\n## ", 1)[0]
+    recipe = "".join(line[4:] for line in text.splitlines(True) if line.startswith("    "))
+    mark = os.path.join(folder, "recipe")
+    agent = os.path.join(ROOT, "build", "creel-agent")
+    if os.path.exists(mark) and os.path.getmtime(bundle) > os.path.getmtime(agent):
+        with open(mark) as f:
+            if f.read() == recipe:
+                return bundle
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    path = os.path.join(ROOT, "build") + ":" + os.environ["PATH"]
+    subprocess.run(["sh", "-euc", recipe], check=True, cwd=folder, env=dict(os.environ, PATH=path),
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(mark, "w") as f:
+        f.write(recipe)
+    return bundle
 
 
 def _entry(name, mode, data=b""):
