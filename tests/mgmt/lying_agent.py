@@ -132,4 +132,7 @@ def main():
                 s.data = b""
 
 
-main()
+try:
+    main()
+except OSError:
+    sys.exit(0)
