@@ -18,10 +18,10 @@ BOOT_SRC := boot/main.c boot/entry.S boot/console.c boot/config.c boot/files.c b
 LIB_SRC := lib/err.c lib/fmt.c lib/heap.c lib/labels.c lib/string.c
 HV_SRC := hv/main.c hv/budget.c hv/elf.c hv/frame.c hv/gmem.c hv/gmem_reap.c hv/symbols.c hv/tlb.c
 # the machine
-LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c lib/qr.c lib/utc.c
+LIB_SRC += lib/chacha20.c lib/cmos.c lib/csprng.c lib/logring.c lib/qr.c lib/syslog.c lib/utc.c
 HV_SRC += hv/acpi.c hv/acpi_sleep.c hv/apic.c hv/bootmem.c hv/clock.c hv/console.c hv/core.c hv/driver_env.c \
 	hv/entry.S hv/font.c \
-	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/piix4.c hv/platform.c hv/power.c \
+	hv/hostmap.c hv/idt.c hv/iommu.c hv/log.c hv/machine_check.c hv/panic.c hv/piix4.c hv/platform.c hv/power.c hv/report.c \
 	hv/random.c hv/screen.c hv/smp.c hv/status.c hv/timesync.c hv/topology.c hv/tsc_sync.c
 # guests
 HV_SRC += hv/args.c hv/bundle.c hv/cpuid.c hv/exit.c hv/guest.c hv/guest_port.c hv/guest_state.c \
@@ -408,6 +408,9 @@ gmem_smp_SAN   := thread
 
 UNIT_TESTS += qr
 qr_SRC := lib/qr.c
+
+UNIT_TESTS += syslog
+syslog_SRC := lib/syslog.c lib/utc.c lib/fmt.c
 
 UNIT_TESTS += random logring
 random_SRC  := lib/chacha20.c lib/csprng.c

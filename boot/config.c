@@ -6,6 +6,7 @@
 
 #define DEFAULT_PORT 7117
 #define NTP_PORT     123
+#define SYSLOG_PORT  514
 #define MAX_CORES    1024
 #define SHOWN_MAX    40 /* bytes of a bad key or value that an error repeats */
 
@@ -224,6 +225,11 @@ static bool set_ntp(struct parser *p, struct span value)
 	return parse_endpoint(value, &p->config->ntp, &p->config->ntp_port);
 }
 
+static bool set_syslog(struct parser *p, struct span value)
+{
+	return parse_endpoint(value, &p->config->syslog, &p->config->syslog_port);
+}
+
 static bool set_port(struct parser *p, struct span value)
 {
 	uint64_t port;
@@ -387,6 +393,7 @@ static const struct key keys[] = {
 	{.name = "gateway", .set = set_gateway, .hint = "A.B.C.D"},
 	{.name = "dns", .set = set_dns, .hint = "A.B.C.D"},
 	{.name = "ntp", .set = set_ntp, .hint = "A.B.C.D or A.B.C.D:PORT"},
+	{.name = "syslog", .set = set_syslog, .hint = "A.B.C.D or A.B.C.D:PORT"},
 	{.name = "port", .set = set_port, .hint = "1 to 65535"},
 	{.name = "authorized",
 		.set = set_authorized,
@@ -498,6 +505,7 @@ void config_defaults(struct boot_config *c)
 	c->dhcp = true;
 	c->port = DEFAULT_PORT;
 	c->ntp_port = NTP_PORT;
+	c->syslog_port = SYSLOG_PORT;
 }
 
 int config_parse(struct boot_config *c, const char *text, size_t size, char error[CONFIG_ERROR_MAX])

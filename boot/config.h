@@ -38,8 +38,8 @@ struct boot_config {
 	bool dhcp;                 /* address = dhcp, or A.B.C.D/N */
 	uint32_t address, netmask; /* host byte order; with dhcp off */
 	uint32_t gateway, dns;     /* 0: none */
-	uint32_t ntp;              /* ntp = A.B.C.D[:PORT]; 0: DHCP's */
-	uint16_t ntp_port;
+	uint32_t ntp, syslog;      /* ntp, syslog = A.B.C.D[:PORT]; 0: DHCP's, none */
+	uint16_t ntp_port, syslog_port;
 	uint16_t port;             /* port = N, the management port; 7117 unless told */
 
 	struct config_client clients[CONFIG_CLIENTS_MAX];

@@ -22,6 +22,8 @@
 
 #define NOBODY 0u
 
+#define RECORD_MAX    900 /* bytes for the reporter */
+
 static unsigned owner; /* 1 + the id of the core that panicked first */
 static unsigned depth; /* panics within the panic, on that core */
 
@@ -47,6 +49,25 @@ static const char *const exception_names[VECTOR_EXCEPTIONS] = {
 	[VECTOR_VE] = "virtualization exception",
 	[VECTOR_CP] = "control protection fault",
 };
+
+static void (*reporter)(const char *text);
+static char record[RECORD_MAX];
+static size_t record_size;
+
+void panic_set_reporter(void (*report)(const char *text))
+{
+	reporter = report;
+}
+
+/* Adds to what the reporter gets. */
+PRINTF(1, 2) static void note(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	record_size += vfmt(record + record_size, sizeof(record) - record_size, format, ap);
+	va_end(ap);
+}
 
 PRINTF(1, 2) static void say(const char *format, ...)
 {
@@ -163,6 +184,7 @@ static void show_backtrace(uint64_t rip, uint64_t rbp)
 				say("      and %u times more", repeats);
 			name_address(at, sizeof(at), rip);
 			say("  #%-2u %s", i, at);
+			note("%s%s", shown ? " < " : "; ", at);
 			shown++;
 			repeats = 0;
 			last = rip;
@@ -223,6 +245,7 @@ NORETURN static void finish(const struct trap_frame *f, const char *why, uint64_
 	}
 	log_panic_line("");
 	say("PANIC on core %u: %s", this_core()->id, why);
+	note("PANIC on core %u: %s", this_core()->id, why);
 	machine_check_show();
 	if (f)
 		show_registers(f);
@@ -231,6 +254,8 @@ NORETURN static void finish(const struct trap_frame *f, const char *why, uint64_
 	show_other_cores();
 	say("The host has stopped. Nothing that ran in it has been kept; switch it off and on again.");
 	console_flush();
+	if (reporter)
+		reporter(record);
 	cpu_halt();
 }
 

@@ -27,6 +27,12 @@ NORETURN void refuse(const char *format, ...) PRINTF(1, 2);
  */
 void panic_begin(void);
 
+/*
+ * From now on `report` is given what a panic has to say, in a line, once all of it is on the consoles. It
+ * takes no lock, waits a bounded time, and may itself fault.
+ */
+void panic_set_reporter(void (*report)(const char *text));
+
 /* Has another core begun? */
 bool panic_elsewhere(void);
 

@@ -6,9 +6,11 @@
 #include "hv/hypervisor.h"
 #include "hv/owner.h"
 #include "hv/log.h"
+#include "hv/panic.h"
 #include "hv/platform.h"
 #include "hv/power.h"
 #include "hv/random.h"
+#include "hv/report.h"
 #include "hv/status.h"
 #include "hv/timesync.h"
 #include "lib/string.h"
@@ -131,10 +133,52 @@ static const struct tcp_ops tcp_events = {
 
 /* ---- the stack's link is the network card ----------------------------------------------------- */
 
+/* Whether the boot core is inside of the driver, whose state a panic then had better not use. */
+static volatile bool in_driver;
+
+static int send_by_driver(const void *frame, size_t length)
+{
+	bool outer = in_driver;
+	int r;
+
+	in_driver = true;
+	r = nic_send(nic, frame, length);
+	in_driver = outer;
+	return r;
+}
+
+static void flush_driver(void)
+{
+	in_driver = true;
+	nic_flush(nic);
+	in_driver = false;
+}
+
+#define PANIC_TRIES    3
+#define PANIC_PAUSE_US 1000
+
+/* hv/panic.h: the other cores stand still. The device takes the frame by itself. */
+static void report_panic(const char *text)
+{
+	size_t size;
+	const void *frame;
+
+	if (!nic || in_driver)
+		return;
+	frame = report_panic_frame(text, &size);
+	for (unsigned i = 0; frame && i < PANIC_TRIES; i++) {
+		if (send_by_driver(frame, size) == OK) {
+			flush_driver();
+			return;
+		}
+		clock_delay_us(PANIC_PAUSE_US);
+	}
+}
+
 static int send_frame(void *ctx, const void *frame, size_t length)
 {
 	(void)ctx;
-	return nic_send(nic, frame, length);
+	return send_by_driver(frame, length);
 }
 
 static void random_for_net(void *ctx, void *buf, size_t size)
@@ -146,7 +190,9 @@ static void random_for_net(void *ctx, void *buf, size_t size)
 static void receive_frame(void *ctx, const uint8_t *frame, size_t length)
 {
 	(void)ctx;
+	in_driver = false;
 	net_input(&net, frame, length, clock_us());
+	in_driver = true;
 }
 
 static void address_changed(void *ctx, const struct net_address *a)
@@ -306,6 +352,8 @@ void service_start(struct boot_info *info, struct nic *card)
 		return;
 	}
 	timesync_start(&net, conf);
+	report_start(&net, conf);
+	panic_set_reporter(report_panic);
 	if (!random_seeded()) {
 		log_error("the management port stays closed: the random generator has no seed");
 		return;
@@ -345,13 +393,24 @@ static bool poll_alone(uint64_t now, uint64_t *next)
 static void tick(uint64_t now)
 {
 	next_tick_us = now + TICK_US;
+	in_driver = true;
 	nic_tick(nic);
+	in_driver = false;
 	status_show();
 	if (nic->link_up == link_up)
 		return;
 	link_up = nic->link_up;
 	log_info("network link %s", link_up ? "up" : "down");
 	net_link(&net, link_up, now);
+}
+
+/* What the host does by itself; returns when it wants to go on. */
+static uint64_t own_work(uint64_t now)
+{
+	uint64_t sync = timesync_poll(now), power = power_poll(now);
+	uint64_t report = report_poll(server.conns ? server.audit : NULL, now), first = MIN(sync, power);
+
+	return MIN(first, report);
 }
 
 bool service_poll(uint64_t *next)
@@ -364,19 +423,21 @@ bool service_poll(uint64_t *next)
 		nic_irq_disable(nic);
 	irq_on = false;
 
+	in_driver = true;
 	bool busy = nic_poll(nic, RX_BUDGET, receive_frame, NULL) == RX_BUDGET;
+
+	in_driver = false;
 
 	if (now >= next_tick_us)
 		tick(now);
 	busy |= status_say();
 	if (server.conns)
 		busy |= server_poll(&server, now);
-	uint64_t own_at = timesync_poll(now), power_at = power_poll(now);
+	uint64_t own_at = own_work(now);
 
-	own_at = MIN(own_at, power_at);
 
 	net_poll(&net, now);
-	nic_flush(nic);
+	flush_driver();
 	if (busy)
 		return true;
 	irq_on = true;

@@ -22,7 +22,7 @@
 /* On a screen with less, the panel is small and has no code. */
 #define FULL_ROWS    36u
 #define FULL_COLUMNS 100u
-#define FULL_PANEL   20u
+#define FULL_PANEL   22u
 #define SMALL_PANEL  10u
 
 #define PAGES_PER_MIB (MIB / PAGE_SIZE)
@@ -41,6 +41,20 @@ static struct facts {
 	char address[TEXT_MAX], machine[TEXT_MAX], up[TEXT_MAX], now[UTC_TEXT_SIZE];
 	char memory[TEXT_MAX], guests[TEXT_MAX], kept[TEXT_MAX];
 } facts;
+
+static struct event {
+	char text[TEXT_MAX];
+} events[STATUS_EVENTS]; /* the newest last */
+
+void status_event(uint64_t wall_ns, const char *text)
+{
+	char when[UTC_TEXT_SIZE];
+
+	utc_text(when, wall_ns);
+	for (size_t i = 0; i + 1 < STATUS_EVENTS; i++)
+		events[i] = events[i + 1];
+	fmt(events[STATUS_EVENTS - 1].text, TEXT_MAX, "%.8s  %s", when + 11, text);
+}
 
 /* ---- gathering ---- */
 
@@ -210,6 +224,19 @@ static unsigned draw_memory(unsigned at)
 	return at + 2;
 }
 
+static void draw_events(unsigned at)
+{
+	bool any = events[STATUS_EVENTS - 1].text[0];
+
+	/* from the top, whether there are all of them yet or not */
+	for (unsigned i = 0, r = 0; i < STATUS_EVENTS; i++) {
+		if (events[i].text[0] || !any) {
+			row(at + r, r || !any ? "" : "Last", COLOR_DIM, events[i].text);
+			r++;
+		}
+	}
+}
+
 static void draw(void *ctx)
 {
 	unsigned at = FACTS_AT;
@@ -227,6 +254,8 @@ static void draw(void *ctx)
 	at += full;
 	row(at++, "Guests", COLOR_TEXT, facts.guests);
 	row(at++, "Kept", COLOR_TEXT, facts.kept);
+	if (full)
+		draw_events(at + 1);
 }
 
 static void draw_frame(void *ctx)

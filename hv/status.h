@@ -9,10 +9,14 @@
 
 #include "lib/base.h"
 
+#define STATUS_EVENTS   5  /* that are shown */
 #define STATUS_KEY_SIZE 65 /* a key in hexadecimal, with a terminator */
 
 /* When the host is up. `key`: its public key, "" if it has none; `lasts`: beyond this boot. */
 void status_start(uint16_t port, const char *key, bool lasts);
+
+/* Something that was done, for the panel: it shows the last STATUS_EVENTS of them. */
+void status_event(uint64_t wall_ns, const char *text);
 
 /* Show the present state; about once a second, by the boot core. Writes only what has changed. */
 void status_show(void);

@@ -23,6 +23,7 @@ static bool looks(uint16_t type, const union proto_message *m)
 	case PROTO_LIST_SNAPSHOTS:
 	case PROTO_GET:
 	case PROTO_WAIT:
+	case PROTO_BATCH: /* each thing that it does leaves a record: audit_item() */
 		return true;
 	case PROTO_GET_METERS:
 		return !m->get_meters.reset;
@@ -117,6 +118,17 @@ void audit_answer(
 	}
 	if (flags & PROTO_FINAL || (type == PROTO_RESULT && a->at_once))
 		complete(c, a);
+}
+
+void audit_item(struct conn *c, uint16_t action, const struct proto_ref *ref, enum proto_code code)
+{
+	struct audit_record r = record_of(c, action);
+
+	r.kind = ref->kind;
+	r.object = ref->id;
+	r.code = (uint16_t)code;
+	memcpy(r.name, ref->name, sizeof(r.name));
+	keep(c->server, &r);
 }
 
 void audit_abandon(struct request *r)

@@ -81,6 +81,7 @@ static void tell(struct request *r, uint64_t id, enum proto_code code, const cha
 static void act_and_tell(struct request *r, enum proto_kind kind, uint64_t id)
 {
 	struct batch_state *b = &r->batch;
+	const struct proto_ref ref = {.kind = (uint8_t)kind, .id = id};
 	struct guest_info info;
 	int err;
 
@@ -88,6 +89,7 @@ static void act_and_tell(struct request *r, enum proto_kind kind, uint64_t id)
 		info.state != GUEST_STOPPED)
 		(void)guest_kill(id);
 	err = act_on(r->conn, b->action, kind, id);
+	audit_item(r->conn, b->action, &ref, code_of(err));
 	tell(r, id, code_of(err), err < 0 ? text_of(err) : "");
 }
 
@@ -104,10 +106,12 @@ static bool next_ref(struct request *r)
 	if (!proto_ref_next(&b->at, &b->left, &ref))
 		return false;
 	code = ref_find(r->conn, &ref, kinds_of(b->action), true, &id, &kind, text);
-	if (code == PROTO_OK)
+	if (code == PROTO_OK) {
 		act_and_tell(r, kind, id);
-	else
+	} else {
+		audit_item(r->conn, b->action, &ref, code);
 		tell(r, ref.id, code, text);
+	}
 	return true;
 }
 

@@ -303,6 +303,8 @@ void audit_begin(struct conn *c, struct audit *a, uint64_t number, uint16_t type
 /* A frame goes to the client. */
 void audit_answer(
 	struct conn *c, uint16_t type, uint16_t flags, uint64_t number, const void *message);
+/* One of the things that a request does to many. */
+void audit_item(struct conn *c, uint16_t action, const struct proto_ref *ref, enum proto_code code);
 /* A request ends without an answer. */
 void audit_abandon(struct request *r);
 void audit_connect(struct conn *c);

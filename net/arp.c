@@ -219,6 +219,16 @@ static void arp_enqueue(struct net_stack *s, struct arp_entry *e, const struct p
 	s->stats.tx_drop_arp_queue++;
 }
 
+bool arp_known(struct net_stack *s, uint32_t next_hop, uint8_t mac[NET_MAC_LEN])
+{
+	const struct arp_entry *e = arp_find(s, next_hop);
+
+	if (!e || e->state < ARP_KNOWN)
+		return false;
+	memcpy(mac, e->mac, NET_MAC_LEN);
+	return true;
+}
+
 void arp_output(struct net_stack *s, struct pkt *p, uint32_t next_hop)
 {
 	struct arp_entry *e;

@@ -56,6 +56,9 @@ void arp_input(struct net_stack *s, struct span in);
 /* Sends the IPv4 packet to the neighbour `next_hop`, perhaps later. */
 void arp_output(struct net_stack *s, struct pkt *p, uint32_t next_hop);
 
+/* The hardware address of a neighbour, if it is known. */
+bool arp_known(struct net_stack *s, uint32_t next_hop, uint8_t mac[NET_MAC_LEN]);
+
 /* A gratuitous request, so neighbours learn our address (RFC 5227, "Announcing an Address"). */
 void arp_announce(struct net_stack *s);
 

@@ -89,17 +89,18 @@ void ipv4_input(struct net_stack *s, struct span in)
 	}
 }
 
+uint32_t ipv4_next_hop(const struct net_stack *s, uint32_t dst)
+{
+	if (ipv4_is_broadcast(s, dst))
+		return IPV4_BROADCAST;
+	return ipv4_is_neighbour(s, dst) ? dst : s->address.gateway;
+}
+
 void ipv4_output(struct net_stack *s, struct pkt *p, uint32_t dst, uint8_t protocol)
 {
 	const struct net_address *a = &s->address;
-	uint32_t next_hop;
+	uint32_t next_hop = ipv4_next_hop(s, dst);
 
-	if (ipv4_is_broadcast(s, dst))
-		next_hop = IPV4_BROADCAST;
-	else if (ipv4_is_neighbour(s, dst))
-		next_hop = dst;
-	else
-		next_hop = a->gateway;
 	/* Without an address only a broadcast can be sent: DHCP's. */
 	if (next_hop == 0 || (a->addr == 0 && next_hop != IPV4_BROADCAST)) {
 		s->stats.tx_drop_no_route++;

@@ -16,6 +16,9 @@ void ipv4_output(struct net_stack *s, struct pkt *p, uint32_t dst, uint8_t proto
 /* True for an address on our link that a single other host can have. */
 bool ipv4_is_neighbour(const struct net_stack *s, uint32_t addr);
 
+/* Where a packet for `dst` goes first; 0: there is no way. */
+uint32_t ipv4_next_hop(const struct net_stack *s, uint32_t dst);
+
 bool ipv4_is_broadcast(const struct net_stack *s, uint32_t addr);
 
 #endif

@@ -82,7 +82,7 @@ SEALED = f"console = both\nhost-key = {HOST_PRIVATE}\nauthorized = {CLIENT_PUBLI
 BLOCKS = {" ": (0, 0), "\u2584": (0, 255), "\u2580": (255, 0), "\u2588": (255, 255)}
 LOBSTER = b"\xb8\x3a\x26"
 CELL = 16   # pixels of a row of text
-PANEL = 20  # rows
+PANEL = 22  # rows
 
 
 def codes_in(image):
@@ -223,8 +223,77 @@ def test_audit():
         records = json.loads(ctl(m, "--json", "audit"))
         assert [r["seq"] for r in records] == list(range(1, len(records) + 1)), records
         done = [(r["action"], r["object"], r["result"]) for r in records if r["action"] != "connect"]
-        assert done == [("run", "image hello", "ok"), ("remove", "one", "ok"),
+        guest = next(r["made"] for r in records if r["action"] == "run")
+        assert done == [("run", "image hello", "ok"), ("remove", f"guest {guest}", "ok"),
                         ("remove", "one", "not found")], done
         assert all(r["address"] == US and r["time"].startswith("20") for r in records), records
         assert {r["role"] for r in records} == {"admin"}, records
         assert "run image hello -> " in ctl(m, "audit")
+
+
+# ---- syslog ----
+
+# RFC 5424, "Syslog Message Format", as far as we use it.
+MESSAGE = re.compile(
+    r'<(?P<pri>[1-9]?\d|1[0-8]\d|19[01])>1 '
+    r'(?P<time>-|\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{1,6}Z) '
+    r'(?P<host>-|\d+\.\d+\.\d+\.\d+) (?P<app>[!-~]{1,48}) (?P<process>[!-~]{1,128}) (?P<kind>[!-~]{1,32}) '
+    r'(?P<data>-|(?:\[[!#-<>-\\^-~]{1,32}(?: [!#-<>-\\^-~]{1,32}="(?:[^"\\\]]|\\["\\\]])*")*\])+)'
+    r'(?: (?P<text>[ -~]*))?')
+AUDIT, DAEMON = 13, 3
+
+
+class Collector:
+    """A syslog server on a port of its own."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.messages = []
+
+    def wait_for(self, kind, text, timeout=60):
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                datagram = self.socket.recv(65536)
+            except TimeoutError:
+                break
+            message = MESSAGE.fullmatch(datagram.decode("ascii"))
+            assert message, f"not of RFC 5424: {datagram}"
+            self.messages.append(message)
+            if message["kind"] == kind and re.search(text, message["text"]):
+                return message
+        raise AssertionError(f"no {kind} /{text}/ in {[m.group(0) for m in self.messages]}")
+
+
+def test_syslog_has_audit_warnings_and_the_panic():
+    collector = Collector()
+    with Machine(cpus=2, conf=CONF + f"syslog = {US}:{collector.port}\n") as m:
+        answers(m)
+        started = collector.wait_for("START", "has started")
+        assert started["host"] == "10.0.2.15" and started["app"] == "creel", started
+        warning = collector.wait_for("LOG", "^warning: ")
+        assert int(warning["pri"]) == DAEMON * 8 + 4, warning
+        ctl(m, "rm", "nobody", status=125)
+        record = collector.wait_for("AUDIT", "remove nobody: no such thing")
+        assert int(record["pri"]) == AUDIT * 8 + 4, record
+        assert 'role="admin" from="10.0.2.2" action="remove" object="nobody"' in record["data"], record
+        m.monitor("mce -b 1 2 0xb600000000000011 5 0xabc000 0")
+        last = collector.wait_for("PANIC", r"PANIC on core \d: machine check", 30)
+        assert int(last["pri"]) == DAEMON * 8, last
+        assert re.search(r"; \w+\+0x[0-9a-f]+ < \w+", last["text"]), last
+        m.wait_for(r"The host has stopped", 20)
+        numbers = [int(re.search(r'sequenceId="(\d+)"', x["data"])[1]) for x in collector.messages[:-1]]
+        assert numbers == list(range(1, len(numbers) + 1)), numbers
+        assert len({x["process"] for x in collector.messages}) == 1
+
+
+def test_syslog_on_bochs():
+    """Another driver."""
+    collector = Collector()
+    with Machine("bochs", mem=256, conf=CONF + f"syslog = {US}:{collector.port}\n") as m:
+        m.wait_for(r"\] address: \d", BOOT, fail=WRONG)
+        collector.wait_for("START", "has started")
+        collector.wait_for("LOG", "^warning: ")

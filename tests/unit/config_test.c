@@ -34,7 +34,7 @@ TEST(config_empty_gives_the_defaults)
 TEST(config_every_key)
 {
 	CHECK_EQ(parse("console = serial\nlog = debug\naddress = 10.1.2.3/24\ngateway=10.1.2.1\n"
-		       "ntp = 10.1.2.7:1123\n"
+		       "ntp = 10.1.2.7:1123\nsyslog = 10.1.2.8\n"
 		       "dns = 9.9.9.9\nport = 65535\ncores = 4\n"
 		       "memory = 2G\nreserve = 64M\nsmt = on\ndebug-wait = yes\n"),
 		0);
@@ -48,6 +48,8 @@ TEST(config_every_key)
 	CHECK_EQ(config.port, 65535);
 	CHECK_EQ(config.ntp, 0x0a010207);
 	CHECK_EQ(config.ntp_port, 1123);
+	CHECK_EQ(config.syslog, 0x0a010208);
+	CHECK_EQ(config.syslog_port, 514);
 	CHECK(config.smt && config.debug_wait);
 	CHECK_EQ(config.max_cores, 4);
 	CHECK_EQ(config.max_memory, 2 * GIB);
@@ -77,7 +79,7 @@ TEST(config_errors_name_line_key_value_and_remedy)
 	REFUSES("log = loud", "line 1: log = \"loud\": write error, warn, info or debug");
 	REFUSES("port = 80\nsmt = on\nport = 80", "line 3: port is set a second time; keep one");
 	REFUSES("hello", "line 1: \"hello\": write key = value");
-	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns ntp port "
+	REFUSES("= 3", "line 1: no key \"\"; there are console log address gateway dns ntp syslog port "
 		       "authorized host-key cores memory reserve owner-max-memory "
 		     "owner-max-guests owner-max-snapshots smt debug-wait");
 	REFUSES("smt =", "line 1: smt = \"\": write on or off");
@@ -117,6 +119,7 @@ TEST(config_bad_addresses)
 		"ntp = 10.1.2.3:514x",
 		"ntp = 10.1.2.3 514",
 		"ntp = clock",
+		"syslog = loghost",
 		"address = 10.1.2.3/24\ngateway = 10.1.3.1",
 		"address = 10.1.2.3/24\ngateway = 10.1.2.3",
 		"address = 10.1.2.3/24\ngateway = 10.1.2.1/24",

@@ -275,3 +275,37 @@ TEST(followers_are_told_as_it_comes)
 	client_end(&c);
 	world_end();
 }
+
+TEST(each_thing_of_a_batch_is_a_record)
+{
+	struct proto_batch batch = {.action = PROTO_KILL, .selector = "job=1"};
+	struct proto_create run = create_of("prog");
+	struct client c;
+	struct answer a;
+	uint64_t first;
+
+	world_begin(NULL);
+	client_open_as(&c, ROLE_OPERATOR, "alice");
+	put_script(&c, 1, "prog", "wait\n");
+	run.count = 3;
+	snprintf(run.labels, sizeof(run.labels), "job=1");
+	client_send(&c, PROTO_RUN, 2, &run);
+	settle();
+	while (client_next(&c, &a) && !(a.header.flags & PROTO_FINAL))
+		CHECK_EQ(a.header.type, PROTO_RESULT);
+	first = last(3)->made;
+	client_send(&c, PROTO_BATCH, 3, &batch);
+	settle();
+	for (uint64_t seq = 4; seq <= 6; seq++) {
+		const struct audit_record *r = audit_after(server.audit, seq - 1);
+
+		CHECK(r);
+		CHECK_EQ(r->action, PROTO_KILL);
+		CHECK_EQ(r->kind, PROTO_KIND_GUEST);
+		CHECK_EQ(r->object, first + seq - 4);
+		CHECK_EQ(r->code, PROTO_OK);
+	}
+	last(6);
+	client_end(&c);
+	world_end();
+}
