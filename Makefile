@@ -154,7 +154,7 @@ CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c m
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/operator.c mgmt/creelctl/print.c \
 	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \
 	mgmt/creelctl/top_measure.c mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
-CLIENT_SRC += mgmt/client/batch.c lib/labels.c
+CLIENT_SRC += mgmt/client/batch.c mgmt/client/upload.c lib/labels.c
 CREELCTL_SRC += mgmt/creelctl/batch.c
 CREELCTL_SRC += mgmt/creelctl/iso.c
 CLIENT_SRC += mgmt/client/keytext.c

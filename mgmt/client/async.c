@@ -88,6 +88,13 @@ static int cancel(struct creel *c, struct call *k)
 	return client_send(c, PROTO_CANCEL, k->request, NULL);
 }
 
+/* The host has been told, and answered. */
+static int cancelled(struct creel *c, const struct call *k)
+{
+	return k->why ? client_fail(c, CREEL_LOCAL, "%s", k->why)
+		      : client_fail(c, CREEL_CANCELLED, "cancelled");
+}
+
 static int take(struct creel *c, struct call *k, const struct frame *f)
 {
 	bool inside = c->inside;
@@ -117,7 +124,7 @@ void client_dispatch(struct creel *c, const struct frame *f)
 	if (code == CREEL_OK && !(f->header.flags & PROTO_FINAL))
 		return;
 	if (k->cancelled && c->fd >= 0)
-		code = client_fail(c, CREEL_CANCELLED, "cancelled");
+		code = cancelled(c, k);
 	finish(c, k, code);
 }
 
@@ -261,8 +268,11 @@ static int wait_for(struct creel *c, struct call *k)
 			err = client_error(c, &f);
 		else if (err == CREEL_OK)
 			err = take(c, k, &f);
-		if (err == CALL_ENOUGH)
-			err = client_cancel(c, k->request);
+		if (err != CALL_ENOUGH)
+			continue;
+		err = client_cancel(c, k->request);
+		if (c->fd >= 0)
+			err = cancelled(c, k);
 	}
 	return err;
 }

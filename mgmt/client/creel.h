@@ -373,8 +373,8 @@ CREEL_API int creel_default_host(struct creel *c, const char *name);
  * done() is not called.
  *
  * done() may ask for creel_error_text() and creel_retry_ms(); it and all other callbacks may start
- * calls, but not wait for one. creel_put() can only be waited for, and so can connecting. A call that
- * waits lets those that were started go on.
+ * calls, but not wait for one. Connecting can only be waited for, and so can the agent of a guest. A
+ * call that waits lets those that were started go on.
  */
 CREEL_API void creel_async(struct creel *c, void (*done)(void *arg, int code), void *arg);
 

@@ -28,6 +28,7 @@ struct call {
 	void (*done)(void *arg, int code);
 	void *arg;
 	bool cancelled;
+	const char *why; /* it ends with CREEL_LOCAL and this, after CALL_ENOUGH; or NULL */
 };
 
 struct creel {

@@ -220,14 +220,46 @@ static long read_nothing(void *arg, void *buf, size_t size)
 	return 0;
 }
 
+struct script {
+	size_t done;
+};
+
+static long read_script(void *arg, void *buf, size_t size)
+{
+	struct script *s = arg;
+
+	for (size_t i = 0; i < size; i++, s->done++)
+		((char *)buf)[i] = s->done < 7 ? "exit 9\n"[s->done] : '#';
+	return (long)size;
+}
+
+static void uploads(void)
+{
+	struct script script = {.done = 0}, other = {.done = 0};
+	struct creel_streams streams = {.input_fd = -1, .output = keep};
+	struct result r, r2, broken;
+	struct creel_image unused;
+
+	start(&r);
+	CHECK(creel_put(c, "large", 3000000, read_script, &script, &r.item.image) == CREEL_OK);
+	start(&r2);
+	CHECK(creel_put(c, "small", 7, read_script, &other, &r2.item.image) == CREEL_OK);
+	start(&broken);
+	CHECK(creel_put(c, "broken", 10, read_nothing, NULL, &unused) == CREEL_OK);
+	go_on(0);
+	CHECK(r.code == CREEL_OK && r.item.image.size == 3000000 && script.done == 3000000);
+	CHECK(r2.code == CREEL_OK && r2.item.image.size == 7);
+	CHECK(broken.code == CREEL_LOCAL && strstr(broken.text, "to its end"));
+	CHECK(creel_put(c, "broken", 10, read_nothing, NULL, &unused) == CREEL_LOCAL);
+	CHECK(creel_run_attached(c, "large", false, NULL, &streams, &r.status) == CREEL_OK);
+	CHECK(r.status.exit_status == 9);
+}
+
 static void not_started(void)
 {
-	struct creel_image image;
 	struct creel_info info;
 	struct result r;
 
-	start(&r);
-	CHECK(creel_put(c, "x", 10, read_nothing, NULL, &image) == CREEL_UNSUPPORTED);
 	start(&r);
 	CHECK(creel_kill(c, "no name") == CREEL_INVALID);
 	/* what could not be started leaves nothing to the next call */
@@ -277,6 +309,7 @@ int main(int argc, char **argv)
 	one_after_the_other();
 	streams_side_by_side();
 	beside_one_that_waits();
+	uploads();
 	not_started();
 	CHECK(creel_run(c, "wait", NULL, &guest) == CREEL_OK);
 	ended_early(guest);
