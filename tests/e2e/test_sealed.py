@@ -38,6 +38,12 @@ def test_sealed_host():
         assert dial(m, HOST_PUBLIC, CLIENT_PRIVATE) == WELCOME
 
 
+def test_no_random_numbers_no_port():
+    conf = f"console = serial\nauthorized = {KEYS.client} admin tests\n"
+    with Machine("qemu", conf=conf, cpu="EPYC,+svm,+npt,-rdrand,-rdseed") as m:
+        m.wait_for(r"the management port stays closed: the random generator has no seed", BOOT, fail="PANIC|on TCP port")
+
+
 # ---- the host's own key ----
 
 VARS = "/usr/share/OVMF/OVMF_VARS.fd"
