@@ -209,7 +209,7 @@ int creel_find_host(struct creel *c, const char *host, struct creel_host *out)
 
 /* ---- changing ---- */
 
-/* The text without line `drop` (0: with all), and then `more`, in the place of the file. */
+/* The text without the lines `drop` (0: none), and then `more`, in the place of the file. */
 static int write_book(struct creel *c, const struct book *b, const unsigned drop[2], const char *more)
 {
 	char path[CREEL_PATH_SIZE + 8];
