@@ -231,10 +231,6 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
  */
 int guest_agent_send(uint64_t id, const uint8_t *data, size_t size);
 
-/* The agent says that it knows its guest to be `generation`: the network, which a fork or rollback stops, goes
- * on if that is so. */
-void guest_acknowledge(uint64_t id, uint64_t generation);
-
 /* What changed, so that the server need not look at all guests. */
 enum guest_news { NEWS_OUTPUT = 1, NEWS_INPUT = 2, NEWS_STATE = 4 };
 

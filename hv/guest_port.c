@@ -2,11 +2,12 @@
 
 #include "guest-sdk/linux/agent_link.h"
 #include "hv/core.h"
-#include "hv/dev/slots.h"
+#include "hv/dev/vnet.h"
 #include "hv/guest_state.h"
 #include "hv/hypervisor.h"
 #include "hv/platform.h"
 #include "hv/sched.h"
+#include "lib/bytes.h"
 #include "lib/string.h"
 #include "lib/wipe.h"
 
@@ -52,6 +53,10 @@ static int put_reset(struct core *core, struct guest *g)
 	platform_random(reset.entropy, sizeof(reset.entropy));
 	platform_random(reset.identity, sizeof(reset.identity));
 	memcpy(reset.name, g->object.name, sizeof(reset.name));
+	vnet_mac(g->object.id, reset.mac);
+	reset.prefix = VNET_PREFIX;
+	store_be32(reset.gateway, vnet_gateway(g->object.id));
+	store_be32(reset.address, vnet_gateway(g->object.id) + 1);
 	/* Ends what the agent's reader may have been in the middle of. */
 	wire[0] = 0;
 	uint32_t size = 1 + agent_encode(wire + 1, AGENT_RESET, 0, &reset, sizeof(reset));
@@ -103,20 +108,6 @@ int guest_agent_send(uint64_t id, const uint8_t *data, size_t size)
 		sched_wake(g, WAIT_INPUT);
 	object_unpin(&hv.registry, o, core->id);
 	return err;
-}
-
-void guest_acknowledge(uint64_t id, uint64_t generation)
-{
-	struct core *core = cores[0];
-	struct object *o = registry_find(&hv.registry, id, OBJECT_GUEST);
-
-	if (!o)
-		return;
-	guest_hold(guest_of(o), core);
-	if (guest_of(o)->machine.board)
-		slots_acknowledge(guest_of(o), generation);
-	guest_unhold(guest_of(o));
-	object_unpin(&hv.registry, o, core->id);
 }
 
 bool port_waiting(struct core *core, struct guest *g)

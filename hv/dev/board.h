@@ -23,6 +23,8 @@ struct board {
 	struct vconsole console;
 	struct vnet net;
 	uint64_t generation;          /* of the guest, as the devices know it */
+	uint8_t said_size;            /* of the agent's frame so far; above sizeof(said): too long to matter */
+	uint8_t said[32];
 	uint64_t clock_msr, wall_msr; /* of kvmclock, as last written */
 	bool halted;                  /* behind a HLT, until the next interrupt */
 	bool hvc_spoke;               /* of the two consoles, hvc0 has written last */

@@ -1,5 +1,6 @@
 #include "hv/dev/slots.h"
 
+#include "guest-sdk/linux/agent_link.h"
 #include "hv/core.h"
 #include "hv/dev/console.h"
 #include "hv/dev/vblk.h"
@@ -28,15 +29,37 @@ static void become(struct guest *g)
 	struct board *b = g->machine.board;
 
 	b->generation = g->generation;
+	b->said_size = sizeof(b->said) + 1; /* in the middle of something, perhaps */
 	vnet_become(&b->net, &b->virtio[SLOT_NET], g->object.id);
 }
 
-void slots_acknowledge(struct guest *g, uint64_t generation)
+/*
+ * The one thing that the agent says to the hypervisor: it knows which generation its guest is. The network,
+ * which a fork or rollback stops, goes on then.
+ */
+static void hear(struct board *b, struct agent_frame *f)
 {
-	struct board *b = g->machine.board;
-
-	if (b->generation == generation && g->generation == generation)
+	if (f->type == AGENT_HELLO && f->size == sizeof(uint64_t) &&
+		agent_load(f->payload, sizeof(uint64_t)) == b->generation)
 		vnet_release(&b->net);
+}
+
+static void listen(struct board *b, const uint8_t *data, size_t size)
+{
+	struct agent_frame f;
+
+	for (size_t i = 0; i < size; i++) {
+		if (data[i]) {
+			if (b->said_size < sizeof(b->said))
+				b->said[b->said_size] = data[i];
+			if (b->said_size <= sizeof(b->said))
+				b->said_size++;
+			continue;
+		}
+		if (b->said_size <= sizeof(b->said) && agent_decode(b->said, b->said_size, &f))
+			hear(b, &f);
+		b->said_size = 0;
+	}
 }
 
 static struct virtio_env env_of(const struct core *core, struct guest *g)
@@ -64,8 +87,13 @@ static int64_t put(void *ctx, enum vconsole_port port, const uint8_t *data, size
 {
 	const struct on_core *on = ctx;
 
-	if (port == VCONSOLE_AGENT)
-		return port_put(on->core, on->g, data, size);
+	if (port == VCONSOLE_AGENT) {
+		int64_t n = port_put(on->core, on->g, data, size);
+
+		if (n > 0)
+			listen(on->g->machine.board, data, (size_t)n);
+		return n;
+	}
 	on->g->machine.board->hvc_spoke = true;
 	return console_put(on->core, on->g, data, size);
 }

@@ -10,9 +10,6 @@
 /* All of a new board's. `disk` is the size in bytes of what lies at VBLK_GPA, 0: nothing. */
 void slots_create(struct board *b, uint64_t disk);
 
-/* The guest has acknowledged its generation: what it sends goes out again. */
-void slots_acknowledge(struct guest *g, uint64_t generation);
-
 /* The data ports of the bus, and ports that no other device has. */
 uint32_t slots_config_read(struct guest *g, unsigned offset, unsigned size);
 uint32_t slots_read(struct guest *g, uint16_t port, unsigned size);

@@ -48,6 +48,13 @@ static const uint8_t guest_mac[] = {0x06, 0xc7, 0xee};
 /* Of the ARP header: Ethernet, IPv4, and the sizes of their addresses. */
 static const uint8_t arp_kind[] = {0, 1, 8, 0, MAC_SIZE, 4};
 
+void vnet_mac(uint64_t guest, uint8_t mac[MAC_SIZE])
+{
+	memcpy(mac, guest_mac, sizeof(guest_mac));
+	for (unsigned i = 0; i < 3; i++)
+		mac[3 + i] = (uint8_t)(guest >> 8 * (2 - i));
+}
+
 uint32_t vnet_gateway(uint64_t guest)
 {
 	return NETWORK + (uint32_t)(guest & NETWORKS_MASK) * 4 + 1;
@@ -56,9 +63,7 @@ uint32_t vnet_gateway(uint64_t guest)
 static void show_own(const struct virtio_model *model, uint64_t value, uint8_t out[VIRTIO_CONFIG_SIZE])
 {
 	(void)model;
-	memcpy(out, guest_mac, sizeof(guest_mac));
-	for (unsigned i = 0; i < 3; i++)
-		out[3 + i] = (uint8_t)(value >> 8 * (2 - i));
+	vnet_mac(value, out);
 	store_le16(out + CONFIG_MTU, MTU);
 }
 
@@ -84,16 +89,6 @@ void vnet_release(struct vnet *n)
 
 /* ---- the gateway ------------------------------------------------------------------------------ */
 
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
 /* Frames are answered in place: true when `frame` is the answer now. */
 static bool answer_arp(uint8_t *frame, size_t size, uint32_t gateway)
 {
@@ -101,7 +96,7 @@ static bool answer_arp(uint8_t *frame, size_t size, uint32_t gateway)
 
 	if (size < ARP_END || memcmp(frame + ETH_SIZE, arp_kind, sizeof(arp_kind)) != 0)
 		return false;
-	if (get16(frame + ARP_OPERATION) != ARP_REQUEST || get32(frame + ARP_TO) != gateway)
+	if (load_be16(frame + ARP_OPERATION) != ARP_REQUEST || load_be32(frame + ARP_TO) != gateway)
 		return false;
 	memcpy(asker, frame + ARP_FROM, sizeof(asker));
 	memcpy(frame + ARP_TO_MAC, frame + ARP_FROM_MAC, MAC_SIZE);
@@ -118,12 +113,12 @@ static bool answer_ping(uint8_t *frame, size_t size, uint32_t gateway)
 
 	if (size < ICMP_TYPE + ICMP_SIZE || frame[ETH_SIZE] != IP_PLAIN)
 		return false;
-	size_t length = get16(frame + IP_LENGTH);
+	size_t length = load_be16(frame + IP_LENGTH);
 
 	if (length < IP_SIZE + ICMP_SIZE || length > size - ETH_SIZE)
 		return false;
-	if (get32(frame + IP_TO) != gateway || frame[IP_PROTOCOL] != PROTOCOL_ICMP ||
-		(get16(frame + IP_FRAGMENT) & IP_PIECES) || frame[ICMP_TYPE] != ICMP_ECHO)
+	if (load_be32(frame + IP_TO) != gateway || frame[IP_PROTOCOL] != PROTOCOL_ICMP ||
+		(load_be16(frame + IP_FRAGMENT) & IP_PIECES) || frame[ICMP_TYPE] != ICMP_ECHO)
 		return false;
 	if (checksum_fold(checksum_add(0, frame + ETH_SIZE, IP_SIZE)) ||
 		checksum_fold(checksum_add(0, frame + ICMP_TYPE, length - IP_SIZE)))
@@ -145,9 +140,9 @@ static bool answer(uint8_t *frame, size_t size, uint32_t gateway)
 
 	if (size < ETH_SIZE)
 		return false;
-	if (get16(frame + ETH_TYPE) == TYPE_ARP)
+	if (load_be16(frame + ETH_TYPE) == TYPE_ARP)
 		answered = answer_arp(frame, size, gateway);
-	else if (get16(frame + ETH_TYPE) == TYPE_IPV4)
+	else if (load_be16(frame + ETH_TYPE) == TYPE_IPV4)
 		answered = answer_ping(frame, size, gateway);
 	if (!answered)
 		return false;

@@ -19,6 +19,11 @@ struct vnet {
 	uint64_t dropped; /* frames: held, malformed, or for nobody */
 };
 
+#define VNET_PREFIX 30
+
+/* The address of a guest's card. */
+void vnet_mac(uint64_t guest, uint8_t mac[6]);
+
 /* IPv4 addresses in host order: the gateway is the first of the /30, the guest the second. */
 uint32_t vnet_gateway(uint64_t guest);
 

@@ -1,4 +1,5 @@
 """Debian's unmodified kernel as a guest: from power on to power off, snapshots, forks, rollback."""
+import collections
 import hashlib
 import os
 import sys
@@ -8,13 +9,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for _folder in ("tests/e2e", "tests/linux"):
     sys.path.insert(0, os.path.join(ROOT, _folder))
 import guest  # noqa: E402
-from hosts import Attached, on, unchanged  # noqa: E402
+from hosts import COMMAND, Attached, on, unchanged  # noqa: E402
 
 ALL = ("linux-qemu",)
 BOTH = ("linux-qemu", "linux-bochs")
 IMAGE = "linux"
 VIRTIO = "linux-virtio"  # its console is hvc0
 BOOT = 150  # seconds
+FUZZ_SECONDS = 60  # on each emulator
 IDLE_EXITS = 20  # a second
 # What the kernel would wake up for: docs/linux.md.
 QUIET = "sysctl.vm.compaction_proactiveness=0 sysctl.vm.stat_interval=10"
@@ -213,6 +215,39 @@ def disk_is_each_guests_own_and_goes_back_with_it(host):
 
 def gateway_of(number):
     return f"100.64.{number >> 6 & 255}.{(number << 2 & 255) + 1}"
+
+
+@on(*BOTH)
+def the_kernel_for_all_machines_boots_too(host):
+    initrd = os.path.join(host.machine.dir, "initrd")
+    with open(initrd, "wb") as f:
+        f.write(guest.initrd())
+    client = Attached(host, "run", "-i", "--kernel", guest.kernel("amd64"), "--initrd", initrd,
+                      "--cmdline", "console=ttyS0 panic=-1 quiet", "-m", "160M")
+    until(client, "shell")
+    number = newest(host)
+    assert not client.ask("uname -r")[0].endswith("-cloud-amd64")
+    assert client.ask("echo $((6 * 7))") == ["42"]
+    client.drop()
+    host.remove(number)
+
+
+@on(*BOTH)
+def any_port_and_msr_harms_nobody_else(host):
+    kernel = guest.fuzzer(host.machine.dir)
+    end = time.monotonic() + FUZZ_SECONDS
+    stopped = collections.Counter()
+    seed = 0
+    while time.monotonic() < end:
+        seed += 1
+        number = host.command("run", "-d", "--kernel", kernel, "--cmdline", f"seed{seed:04}", "-m", "34M"
+                              ).text.strip()
+        info = host.wait_state(number, "stopped", timeout=COMMAND)
+        assert info["exits"] > 1000, info
+        stopped[info["stop"]] += 1
+        host.remove(number)
+    print(f"   {seed} guests: {dict(stopped)}")
+    assert stopped["power off"], stopped
 
 
 def guest_of(gateway):

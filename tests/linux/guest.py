@@ -2,15 +2,18 @@
 
     kernel()      path of the kernel that linux-image-cloud-amd64 has now
     initrd(init)  an initramfs with busybox and `init` as /init
+    fuzzer()      a kernel that tries every port and MSR
     drivers()     the kernel's modules for virtio devices, as files for initrd()
 """
 import glob
 import gzip
 import os
 import shutil
+import struct
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FUZZ_ADDRESS = 16 << 20
 CACHE = os.path.join(ROOT, "build", "debian")
 
 # In the order in which they have to be loaded.
@@ -68,11 +71,35 @@ def _unpack(package):
     return folder
 
 
-def kernel():
-    found = glob.glob(os.path.join(CACHE, "linux-image-*", "boot", "vmlinuz-*-cloud-amd64"))
+def kernel(flavour="cloud-amd64"):
+    found = glob.glob(os.path.join(CACHE, "linux-image-*", "boot", f"vmlinuz-*[0-9]-{flavour}"))
     if not found:
-        found = glob.glob(os.path.join(_unpack(_depends("linux-image-cloud-amd64")), "boot", "vmlinuz-*"))
+        found = glob.glob(os.path.join(_unpack(_depends("linux-image-" + flavour)), "boot", "vmlinuz-*"))
     return found[0]
+
+
+def fuzzer(folder):
+    """tests/linux/fuzz.S as a bzImage in `folder`: "The Linux/x86 Boot Protocol"."""
+    source = os.path.join(ROOT, "tests", "linux", "fuzz.S")
+    parts = [os.path.join(folder, "fuzz." + kind) for kind in ("o", "elf", "bin", "bzImage")]
+    subprocess.run(["gcc", "-c", source, "-o", parts[0]], check=True)
+    subprocess.run(["ld", "-Ttext", hex(FUZZ_ADDRESS + 0x200), "-e", "start", "-o", parts[1], parts[0]],
+                   check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", parts[1], parts[2]], check=True)
+    with open(parts[2], "rb") as f:
+        payload = bytes(0x200) + f.read()
+    head = bytearray(1024)
+    head[0x1f1] = 1  # sectors of set-up behind the first
+    head[0x1fe:0x206] = b"\x55\xaa\xeb\x62HdrS"
+    struct.pack_into("<H", head, 0x206, 0x20f)
+    head[0x211] = 1
+    for offset, form, value in ((0x22c, "<I", 0x7fffffff), (0x230, "<I", 1 << 21), (0x236, "<H", 1),
+                                (0x238, "<I", 2047), (0x258, "<Q", FUZZ_ADDRESS),
+                                (0x260, "<I", 1 << 20)):
+        struct.pack_into(form, head, offset, value)
+    with open(parts[3], "wb") as f:
+        f.write(head + payload)
+    return parts[3]
 
 
 def drivers(names=DRIVERS):
