@@ -89,22 +89,37 @@ static void offer_from_host(struct completion *p, enum names what)
 		creel_images(c, offer_image, p);
 }
 
+/* The word that `c` goes on with behind `first`, which may be NULL; "" if it begins otherwise. */
+static void word_of(char word[64], const struct command *c, const char *first)
+{
+	size_t n = first ? strlen(first) : 0;
+	const char *name = c->name;
+
+	word[0] = 0;
+	if (!c->summary || (first && (strncmp(name, first, n) || name[n] != ' ')))
+		return;
+	name += first ? n + 1 : 0;
+	snprintf(word, 64, "%.*s", (int)strcspn(name, " "), name);
+}
+
 /* `first`: the word before, when a command of two words may be meant. */
 static void offer_commands(struct completion *p, const char *first)
 {
-	size_t n = first ? strlen(first) : 0;
-	char word[64], last[64] = "";
+	char word[64], other[64];
 
 	for (const struct command *c = next_command(NULL); c; c = next_command(c)) {
-		const char *name = c->name;
+		const struct command *before = next_command(NULL);
+		bool two;
 
-		if (!c->summary || (first && (strncmp(name, first, n) || name[n] != ' ')))
-			continue;
-		name += first ? n + 1 : 0;
-		snprintf(word, sizeof(word), "%.*s", (int)strcspn(name, " "), name);
-		if (strcmp(word, last))
-			offer(p, word, name[strlen(word)] ? "..." : c->summary);
-		strcpy(last, word);
+		word_of(word, c, first);
+		for (; before != c; before = next_command(before)) {
+			word_of(other, before, first);
+			if (!strcmp(other, word))
+				break;
+		}
+		two = !first && strchr(c->name, ' ');
+		if (word[0] && before == c)
+			offer(p, word, two ? "..." : c->summary);
 	}
 }
 

@@ -134,6 +134,8 @@ def test_completion():
     for words, answer in [
             (["sna"], ["snapshot", "snapshots"]),
             (["image", ""], ["build"]),
+            (["hos"], ["host"]),
+            (["host", "r"], ["reboot", "rm"]),
             (["frok", ""], []),
             (["help", "ve"], ["version"]),
             (["kill", ""], [number, "alpha"]),
