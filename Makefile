@@ -677,7 +677,7 @@ $(BUILD)/demo.conf: build/keys/host-key
 # ---- costs ---------------------------------------------------------------------------------------
 
 bench: setup
-	@$(MAKE) -s appliance creelctl test-guests
+	@$(MAKE) -s appliance creelctl libcreel test-guests
 	@tests/bench/bench.py
 
 # ---- a host to play with, and debuggers ----------------------------------------------------------

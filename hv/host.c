@@ -166,6 +166,7 @@ const char *host_meter_name(enum host_meter kind)
 		[METER_FLUSH_ALL] = "flush_all",
 		[METER_TABLE_COPY] = "table_copy",
 		[METER_PAGE_COPY] = "page_copy",
+		[METER_MANAGE] = "manage",
 	};
 
 	_Static_assert(ARRAY_SIZE(names) == METER_KINDS, "every meter has a name");

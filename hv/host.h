@@ -27,6 +27,7 @@ enum host_meter {
 	METER_HYPERCALL, METER_IO, METER_CPUID, METER_MSR, METER_INTERRUPT, METER_HLT, METER_OTHER_EXIT,
 	METER_FIRST_EXIT, /* from a guest's first entry to its first exit that is no memory fault */
 	METER_LOAD, METER_STORE, METER_FLUSH_GUEST, METER_FLUSH_ALL, METER_TABLE_COPY, METER_PAGE_COPY,
+	METER_MANAGE, /* turns of the network and of management in which they had something to do */
 	METER_KINDS,
 };
 

@@ -6,6 +6,7 @@
 #include "hv/hypervisor.h"
 #include "hv/owner.h"
 #include "hv/log.h"
+#include "hv/meter.h"
 #include "hv/panic.h"
 #include "hv/platform.h"
 #include "hv/power.h"
@@ -42,6 +43,7 @@ static struct channel_client sealed_clients[CONFIG_CLIENTS_MAX];
 static struct client *free_clients;
 static uint64_t next_tick_us;
 static bool link_up, irq_on, had_address, has_key;
+static size_t memory_taken; /* for connections: in the stack, in the server, between them */
 
 /* ---- the server's transport is a TCP connection ----------------------------------------------- */
 
@@ -222,6 +224,7 @@ static void *take(size_t size)
 
 	if (frame_alloc_contiguous(&hv.pool, align_up(size, PAGE_SIZE) / PAGE_SIZE, PAGE_SIZE, &at))
 		return NULL;
+	memory_taken += align_up(size, PAGE_SIZE);
 	return frame_ptr(&hv.pool, at);
 }
 
@@ -368,8 +371,9 @@ void service_start(struct boot_info *info, struct nic *card)
 	if (!start_server(conf, connections))
 		log_error("the management port can't be opened");
 	else
-		log_info("management on TCP port %u, sealed, for %u clients", conf->port,
-			conf->client_count);
+		log_info("management on TCP port %u, sealed, for %u clients; %u connections in %llu KiB",
+			conf->port, conf->client_count, connections,
+			(unsigned long long)(memory_taken / KIB));
 }
 
 /* ---- work ------------------------------------------------------------------------------------- */
@@ -415,7 +419,7 @@ static uint64_t own_work(uint64_t now)
 
 bool service_poll(uint64_t *next)
 {
-	uint64_t now = clock_us();
+	uint64_t now = clock_us(), start = rdtsc();
 
 	if (!nic)
 		return poll_alone(now, next);
@@ -424,7 +428,8 @@ bool service_poll(uint64_t *next)
 	irq_on = false;
 
 	in_driver = true;
-	bool busy = nic_poll(nic, RX_BUDGET, receive_frame, NULL) == RX_BUDGET;
+	unsigned frames = nic_poll(nic, RX_BUDGET, receive_frame, NULL);
+	bool busy = frames == RX_BUDGET;
 
 	in_driver = false;
 

@@ -17,6 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "emu"))
 from keys import KEYS  # noqa: E402
 from run import Machine  # noqa: E402
+from burst import Burst  # noqa: E402
 from hidden import FIELDS, Hidden  # noqa: E402
 
 CTL = os.path.join(ROOT, "build", "creelctl")
@@ -51,6 +52,11 @@ ROWS = {
     "guests_in_2gib": (20000, ""),
     "fork_last_over_first": (1.1, ""),
     "kill_instructions": (60000, ""),
+    "sealed_fork_request_instructions": (40000, ""),
+    "sealed_fork_request_crypto_instructions": (None, ""),
+    "handshake_instructions": (3000000, ""),
+    "batch_fork_instructions": (8000, ""),
+    "bytes_per_connection": (65536, ""),
 }
 AT_LEAST = {"guests_in_2gib"}
 
@@ -65,6 +71,8 @@ def median(values):
 
 class Host:
     """An appliance on QEMU, and creelctl to steer it."""
+
+    ticks = TICKS
 
     def __init__(self, mem):
         self.machine = Machine("qemu", cpus=1, mem=mem, cpu=CPU, icount=ICOUNT, real_idle=True,
@@ -369,6 +377,15 @@ def table(out, costs):
     return missed
 
 
+def loads(load):
+    """Requests a second and percentiles, as creelctl bench saw them."""
+    print("\nwhat this emulated machine did in its own time, which is no claim about another:")
+    print(f"    {'clients':>7} {'request':8} {'a second':>9} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8}")
+    for clients, o in load:
+        print(f"    {clients:7} {o['operation']:8} {o['per_second']:9,}"
+              + "".join(f" {o[p] / 1000:8.2f}" for p in ("p50_us", "p90_us", "p99_us")))
+
+
 def explain(costs):
     """Where the instructions go: the dearest functions of each row."""
     for key, cost in costs.items():
@@ -413,8 +430,15 @@ def main():
         step("bytes")
         measure_bytes(host, small, out)
         step("hidden")
-        costs = Hidden(host, ROOT, GUEST, small, large, "plain",
-                       lambda name: Guest(host, name, "64M")).measure()
+        hidden = Hidden(host, ROOT, GUEST, small, large, "plain", lambda name: Guest(host, name, "64M"))
+        costs = hidden.measure()
+        step("management")
+        burst = Burst(host, ROOT, hidden.recorder, "plain")
+        burst.measure(out)
+        step("1,000 connections")
+        burst.connections(out)
+        step("load")
+        load = list(burst.load())
         for g in small, large:
             g.process.kill()
             g.process.wait()
@@ -424,8 +448,12 @@ def main():
     out.update((f"{key.removesuffix('_instructions')}_{f}", getattr(cost, f))
                for key, cost in costs.items() for f in FIELDS)
     missed = table(out, costs)
+    loads(load)
     if a.explain:
         explain(costs)
+        print("\nsealed_fork_request_instructions, frame in to frame out")
+        for name, n in burst.path.functions.most_common(40):
+            print(f"    {name:36} {n:>10}")
     with open(a.json, "w") as f:
         json.dump(out, f, indent=1)
         f.write("\n")

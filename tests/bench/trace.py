@@ -159,16 +159,16 @@ class Trace:
             elif address in self.clocks.ends:
                 function, kind = self.clocks.ends[address]
                 if kind in kinds and function in begun:
-                    found.append(self._window(begun[function], i))
+                    found.append(self.window(begun[function], i))
         return found
 
     def guest_clock(self, first):
         """The window between the guest's RDTSC number `first` and its next one."""
         at = [i for i, (address, in_guest) in enumerate(self.steps)
               if in_guest and address in self.guest.rdtsc]
-        return self._window(at[first], at[first + 1])
+        return self.window(at[first], at[first + 1])
 
-    def _window(self, start, end):
+    def window(self, start, end):
         return Window(self.program, self.steps[start:end])
 
 
