@@ -12,12 +12,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "emu"))
 from keys import KEYS  # noqa: E402
 from run import Machine  # noqa: E402
 from burst import Burst  # noqa: E402
+from client import Connection, Failed  # noqa: E402
 from hidden import FIELDS, Hidden  # noqa: E402
 
 CTL = os.path.join(ROOT, "build", "creelctl")
@@ -29,6 +31,7 @@ PAGE = 4096
 MIB = 1 << 20
 # Odd: the median is one of them. A guest also sees what the network had to do meanwhile.
 REPEAT, GUEST_REPEAT = 9, 21
+PAUSE = 0.03  # seconds in which a host that is idle frees and zeroes something
 
 # key: (limit or None, what others take, in words)
 ROWS = {
@@ -61,10 +64,6 @@ ROWS = {
 AT_LEAST = {"guests_in_2gib"}
 
 
-class Failed(Exception):
-    pass
-
-
 def median(values):
     return sorted(values)[len(values) // 2]
 
@@ -82,6 +81,7 @@ class Host:
         self.machine.__enter__()
         self.machine.wait_for(r"address: \d", 120)
         self.env = KEYS.environment(self.machine.port)
+        self.client = self.connect()
         # The ticks that zeroing a frame takes. An idle host has just done it a few thousand times.
         for _ in range(100):
             zero = meter(self.settle(), "zero")
@@ -95,6 +95,10 @@ class Host:
     def __exit__(self, *exc):
         return self.machine.__exit__(*exc)
 
+    def connect(self):
+        """One more connection; `client` is one that stays."""
+        return Connection(os.path.join(ROOT, "build", "libcreel.so"), self.env)
+
     def ctl(self, *args, timeout=600):
         r = subprocess.run([CTL, *args], env=self.env, capture_output=True, text=True,
                            timeout=timeout)
@@ -106,12 +110,13 @@ class Host:
         return json.loads(self.ctl("--json", *args, timeout=timeout))
 
     def stats(self):
-        return self.json("stats")
+        return self.client.stats()
 
     def settle(self):
         """Stats once all guests wait, and the host has freed and zeroed all that it could."""
         before = self.stats()
         while True:
+            time.sleep(PAUSE)
             after = self.stats()
             if after["guests"]["running"] == 0 and \
                     meter(before, "reap")["count"] == meter(after, "reap")["count"] and \
@@ -183,7 +188,7 @@ def fork_cost(host, source):
     costs = []
     for _ in range(REPEAT):
         before = host.stats()
-        child = host.json("fork", "--paused", source)[0]["id"]
+        child = host.client.fork(source)[0]
         costs.append(ticks(before, host.stats(), "fork"))
         host.kill(child)
     host.settle()
@@ -194,7 +199,7 @@ def snapshot_cost(host, source):
     costs = []
     for _ in range(REPEAT):
         before = host.stats()
-        snapshot = host.json("snapshot", source)["id"]
+        snapshot = host.client.snapshot(source)
         costs.append(ticks(before, host.stats(), "snapshot"))
         host.ctl("rm", str(snapshot))
     return instructions(median(costs))
@@ -215,7 +220,7 @@ def measure_first_exit(host, source, out):
     phases = {}
     for _ in range(REPEAT):
         before = host.stats()
-        child = host.json("fork", source)[0]["id"]
+        child = host.client.fork(source, paused=False)[0]
         after = host.settle()
         for name in ("fork", "first_exit"):
             phases.setdefault(name, []).append(meter(after, name)["last"])

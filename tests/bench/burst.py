@@ -4,11 +4,12 @@ Instructions come from meter `manage` (hv/service.c), which counts the turns of 
 frames came in or there was work; asking for the meters is a request itself, whose own cost is taken
 away. The path of one request, from Ethernet frame in to frame out, comes from a recording (trace.py).
 """
-import ctypes
 import glob
 import os
 import re
 import subprocess
+
+from client import Failed
 
 REPEAT = 9
 BATCH = 1000
@@ -18,70 +19,6 @@ CRYPTO = ("mgmt/crypto/*.o", "mgmt/noise.o", "lib/chacha20.o")
 
 def median(values):
     return sorted(values)[len(values) // 2]
-
-
-class Failed(Exception):
-    pass
-
-
-class Meter(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char * 64)] + \
-        [(n, ctypes.c_uint64) for n in ("count", "ticks", "last", "min", "max")]
-
-
-class Options(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p)] + \
-        [(n, ctypes.c_uint64) for n in ("memory", "max_pages", "max_guests", "max_snapshots")] + \
-        [("weight", ctypes.c_uint32), ("paused", ctypes.c_bool), ("rest", ctypes.c_uint8 * 64)]
-
-
-class Result(ctypes.Structure):
-    _fields_ = [("index", ctypes.c_uint32), ("id", ctypes.c_uint64)]
-
-
-EACH_METER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(Meter))
-EACH_RESULT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(Result))
-
-
-class Connection:
-    """libcreel, with a connection that stays."""
-
-    def __init__(self, library, environment):
-        os.environ.update({k: v for k, v in environment.items() if os.environ.get(k) != v})
-        self.creel = library
-        self.creel.creel_new.restype = ctypes.c_void_p
-        self.creel.creel_error_text.restype = ctypes.c_char_p
-        self.handle = ctypes.c_void_p(self.creel.creel_new())
-        self.check(self.creel.creel_open(self.handle, None, 60000))
-
-    def check(self, code):
-        if code:
-            raise Failed(self.creel.creel_error_text(self.handle).decode())
-
-    def close(self):
-        self.creel.creel_free(self.handle)
-
-    def meters(self):
-        found = {}
-
-        @EACH_METER
-        def each(_, m):
-            found[m.contents.name.decode()] = m.contents.ticks
-            return 0
-        self.check(self.creel.creel_meters(self.handle, False, each, None))
-        return found
-
-    def fork(self, source, count=1):
-        """Paused forks."""
-        ids, options = [], Options(paused=True)
-
-        @EACH_RESULT
-        def each(_, r):
-            ids.append(r.contents.id)
-            return 0
-        self.check(self.creel.creel_fork(self.handle, source.encode(), ctypes.byref(options),
-                                         count, each, None, None))
-        return ids
 
 
 def request_windows(trace):
@@ -104,25 +41,22 @@ def request_windows(trace):
 class Burst:
     def __init__(self, host, root, recorder, source):
         self.host, self.root, self.recorder, self.source = host, root, recorder, source
-        self.library = ctypes.CDLL(os.path.join(root, "build", "libcreel.so"))
-        self.client = self._connect()
-
-    def _connect(self):
-        return Connection(self.library, self.host.env)
+        self.client = host.client
 
     def _cost(self, operation):
         """(instructions of management, the operation's result)"""
-        self.client.meters()
-        before = self.client.meters()["manage"]
-        between = self.client.meters()["manage"]
+        def ticks():
+            return self.client.meters()["manage"]["ticks"]
+        ticks()
+        before, between = ticks(), ticks()
         result = operation()
-        after = self.client.meters()["manage"]
+        after = ticks()
         return (after - between - (between - before)) / self.host.ticks, result
 
     def measure(self, out):
         handshakes, forks = [], []
         for _ in range(REPEAT):
-            cost, other = self._cost(self._connect)
+            cost, other = self._cost(self.host.connect)
             handshakes.append(cost)
             other.close()
             self.host.settle()
@@ -138,7 +72,6 @@ class Burst:
         self.host.kill(*ids)
         self.host.settle()
         self._request_path(out)
-        self.client.close()
 
     def _request_path(self, out):
         crypto = set()

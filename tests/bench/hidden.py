@@ -68,18 +68,19 @@ class Hidden:
 
     def fork(self):
         made, trace, flushes = self._record(
-            lambda: self.host.json("fork", "--paused", self.small.name))
-        self.host.kill(made[0]["id"])
+            lambda: self.host.client.fork(self.small.name))
+        self.host.kill(*made)
         return self._cost(trace.meter("fork"), flushes)
 
     def first_exit(self):
-        made, trace, flushes = self._record(lambda: self.host.json("fork", self.plain))
-        self.host.kill(made[0]["id"])
+        made, trace, flushes = self._record(
+            lambda: self.host.client.fork(self.plain, paused=False))
+        self.host.kill(*made)
         return self._cost([trace.meter(k)[0] for k in ("fork", "load", "first_exit")], flushes)
 
     def snapshot(self):
-        made, trace, flushes = self._record(lambda: self.host.json("snapshot", self.small.name))
-        self.host.ctl("rm", str(made["id"]))
+        made, trace, flushes = self._record(lambda: self.host.client.snapshot(self.small.name))
+        self.host.ctl("rm", str(made))
         return self._cost(trace.meter("snapshot"), flushes)
 
     def _zero(self):
@@ -98,7 +99,7 @@ class Hidden:
         snapshot = str(self.host.json("snapshot", self.small.name)["id"])
         self.small.ask("touch 256")
         _, trace, flushes = self._record(
-            lambda: self.host.ctl("rollback", self.small.name, snapshot))
+            lambda: self.host.client.rollback(self.small.name, snapshot))
         self.host.ctl("rm", snapshot)
         windows = trace.meter("rollback") + (self._later(trace, 256) if total else [])
         return self._cost(windows, flushes)
@@ -113,6 +114,6 @@ class Hidden:
         child = str(self.host.json("fork", self.small.name, "0", "50")[0]["id"])
         self.host.settle()
         pages = self.host.json("inspect", child)[0]["private_pages"]
-        _, trace, flushes = self._record(lambda: self.host.ctl("kill", child))
+        _, trace, flushes = self._record(lambda: self.host.client.kill(child))
         self.host.ctl("rm", child)
         return self._cost(trace.meter("kill") + self._later(trace, pages), flushes)
