@@ -53,6 +53,7 @@ enum proto_type {
 
 	PROTO_GET_AUDIT = 0x15,  /* proto_get_audit -> AUDIT..., DONE */
 	PROTO_HOST_POWER = 0x16, /* proto_host_power -> DONE, and then the host is gone */
+	PROTO_GET_FIGURES = 0x1a, /* no payload -> FIGURE..., DONE */
 
 	PROTO_PUT = 0x20,          /* proto_put -> UPLOAD, then DATA from the client */
 	PROTO_PUT_COMMIT = 0x21,   /* no payload, same request, after the last byte -> IMAGE */
@@ -92,6 +93,7 @@ enum proto_type {
 	PROTO_SNAPSHOT = 0x89,
 	PROTO_STATUS = 0x8a,
 	PROTO_AUDIT = 0x90,
+	PROTO_FIGURE = 0x9a,
 };
 
 enum proto_flags {
@@ -368,6 +370,15 @@ struct proto_meter {
 	uint64_t count, ticks, last, min, max;
 };
 
+/* Of the management server: "queued", "requests_refused" and so on. `latency` counts requests of a
+ * kind by the time from their frame to the end of their answer: those below below_us, and not below
+ * half of it; 0: all that took longer. Buckets with nothing in them are left out. */
+struct proto_figure {
+	char name[PROTO_NAME_MAX];
+	char of[PROTO_NAME_MAX]; /* a client's name, a kind of request, or empty */
+	uint64_t below_us, value;
+};
+
 struct proto_upload {
 	uint64_t id;
 	uint64_t offset; /* where the client goes on: 0 */
@@ -451,6 +462,7 @@ union proto_message {
 	struct proto_result result;
 	struct proto_info info;
 	struct proto_meter meter;
+	struct proto_figure figure;
 	struct proto_upload upload;
 	struct proto_image image;
 	struct proto_guest guest;

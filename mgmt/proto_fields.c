@@ -272,6 +272,14 @@ static const struct proto_field snapshot[] = {
 	STRING(labels),
 };
 #undef MESSAGE
+#define MESSAGE struct proto_figure
+static const struct proto_field figure[] = {
+	STRING(name),
+	STRING(of),
+	NUMBER(below_us),
+	NUMBER(value),
+};
+#undef MESSAGE
 #define MESSAGE struct proto_status
 static const struct proto_field status[] = {
 	NUMBER(id),
@@ -317,6 +325,7 @@ static const struct proto_layout layouts[] = {
 	ROW(GET_LOG, get_log),
 	ROW(GET_AUDIT, get_audit),
 	ROW(HOST_POWER, host_power),
+	EMPTY(GET_FIGURES),
 	ROW(PUT, put),
 	EMPTY(PUT_COMMIT),
 	ROW(LIST_IMAGES, list),
@@ -345,6 +354,7 @@ static const struct proto_layout layouts[] = {
 	ROW(RESULT, result),
 	ROW(INFO, info),
 	ROW(METER, meter),
+	ROW(FIGURE, figure),
 	ROW(UPLOAD, upload),
 	ROW(IMAGE, image),
 	ROW(GUEST, guest),

@@ -354,6 +354,9 @@ void log_start(struct conn *c, uint64_t number, const struct proto_get_log *m);
 /* Where credit for a stream is counted; NULL if the request doesn't send that one. */
 uint32_t *log_credit(struct request *r, uint8_t stream);
 
+/* server_figures.c */
+void figures_start(struct conn *c, uint64_t number);
+
 /* server_create.c */
 void create_start(
 	struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m);

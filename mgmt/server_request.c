@@ -301,6 +301,9 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 	case PROTO_GET_METERS:
 		meters_start(c, number, &m->get_meters);
 		break;
+	case PROTO_GET_FIGURES:
+		figures_start(c, number);
+		break;
 	case PROTO_GET_LOG:
 		log_start(c, number, &m->get_log);
 		break;

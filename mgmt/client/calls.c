@@ -470,6 +470,24 @@ static int each_meter(struct each *e, const union proto_message *m)
 	return e->meter(e->arg, &out);
 }
 
+static int each_figure(struct each *e, const union proto_message *m)
+{
+	struct creel_figure out = {.below_us = m->figure.below_us, .value = m->figure.value};
+
+	copy_text(out.name, sizeof(out.name), m->figure.name);
+	copy_text(out.of, sizeof(out.of), m->figure.of);
+	return e->figure(e->arg, &out);
+}
+
+int creel_figures(
+	struct creel *c, int (*each)(void *arg, const struct creel_figure *f), void *arg)
+{
+	struct each e = {
+		.type = PROTO_FIGURE, .last = PROTO_DONE, .each = each_figure, .figure = each, .arg = arg};
+
+	return call(c, PROTO_GET_FIGURES, NULL, &e);
+}
+
 int creel_meters(
 	struct creel *c, bool reset, int (*each)(void *arg, const struct creel_meter *m), void *arg)
 {

@@ -300,6 +300,17 @@ static int connect_within(int fd, const struct addrinfo *a, int timeout_ms)
 	return error;
 }
 
+/* A host that has lost its power says nothing any more: in half a minute the connection is over. */
+static void keep_alive(int fd)
+{
+	const int one = 1, idle = 15, interval = 5, probes = 3;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 static void set_timeout(int fd, int timeout_ms)
 {
 	struct timeval t = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
@@ -364,6 +375,7 @@ static int reach(struct creel *c, const char *address, int timeout_ms)
 		return client_fail(c, CREEL_CONNECTION, "can't connect to %s port %s: %s", host,
 			port, strerror(error));
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	keep_alive(c->fd);
 	set_timeout(c->fd, timeout_ms);
 	return CREEL_OK;
 }

@@ -130,6 +130,14 @@ struct creel_meter {
 	uint64_t count, ticks, last, min, max;
 };
 
+/* A figure of the host's management: docs/protocol.md has their names. */
+struct creel_figure {
+	char name[CREEL_NAME_SIZE];
+	char of[CREEL_NAME_SIZE]; /* a client, a kind of request, or "" */
+	uint64_t below_us; /* "latency": those that took less, but not below half of it; 0: longer */
+	uint64_t value;
+};
+
 struct creel_image {
 	uint64_t id;
 	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE]; /* owner "": the host itself */
@@ -401,6 +409,9 @@ CREEL_API void creel_cancel(struct creel *c, const void *arg);
 CREEL_API int creel_get_info(struct creel *c, struct creel_info *info);
 CREEL_API int creel_meters(struct creel *c, bool reset,
 	int (*each)(void *arg, const struct creel_meter *m), void *arg);
+/* What management itself counts: how many wait, who was refused, how long requests took. */
+CREEL_API int creel_figures(
+	struct creel *c, int (*each)(void *arg, const struct creel_figure *f), void *arg);
 /* Lines of the host's log. *position: 0 for the oldest kept; where to go on afterwards. */
 CREEL_API int creel_log(struct creel *c, uint64_t *position, bool follow,
 	const volatile sig_atomic_t *cancel, int (*text)(void *arg, const char *data, size_t size),

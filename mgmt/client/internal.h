@@ -139,6 +139,7 @@ struct each {
 		int (*guest)(void *arg, const struct creel_guest *g);
 		int (*snapshot)(void *arg, const struct creel_snapshot *s);
 		int (*meter)(void *arg, const struct creel_meter *m);
+		int (*figure)(void *arg, const struct creel_figure *f);
 		int (*result)(void *arg, const struct creel_result *r);
 	};
 	union { /* where the caller wants something */
