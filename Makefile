@@ -44,8 +44,8 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/tcp_listen.c net/tcp_output.c net/tcp_table.c net/tcp_timer.c net/tcp_wire.c \
 	net/timer.c net/udp.c net/wire.c
 MGMT_SRC := mgmt/audit.c mgmt/server_audit.c mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c \
-	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c mgmt/server_list.c \
-	mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
+	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c \
+	mgmt/server_figures.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
 
@@ -149,7 +149,7 @@ CLIENT_SRC   := mgmt/client/agent.c mgmt/client/async.c mgmt/client/audit.c \
 	mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC) lib/chacha20.c $(PROTO_SRC)
 CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c mgmt/creelctl/bundle.c \
 	mgmt/creelctl/commands.c mgmt/creelctl/complete.c mgmt/creelctl/exec.c \
-	mgmt/creelctl/format.c \
+	mgmt/creelctl/exporter.c mgmt/creelctl/exporter_metrics.c mgmt/creelctl/format.c \
 	mgmt/creelctl/guest.c mgmt/creelctl/help.c mgmt/creelctl/host.c mgmt/creelctl/json.c \
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/operator.c mgmt/creelctl/print.c \
 	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \

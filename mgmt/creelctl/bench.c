@@ -474,7 +474,7 @@ static double run_clients(struct client *clients)
 	return (double)(now_ns() - start) / 1e9;
 }
 
-int run_bench(struct settings *s, int argc, char **argv)
+static int run_bench(struct settings *s, int argc, char **argv)
 {
 	const struct sigaction interrupt = {.sa_handler = on_interrupt};
 	int status = make_plan(argc, argv);

@@ -510,6 +510,7 @@ const struct command_group command_groups[] = {
 	{"Keys, and the hosts that you know", key_commands},
 	{"Boot media", iso_commands},
 	{"Under load", bench_commands},
+	{"For monitoring", exporter_commands},
 	{"This program", own_commands},
 	{0},
 };

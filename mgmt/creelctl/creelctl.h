@@ -243,8 +243,7 @@ int upload_file(struct settings *s, FILE *f, uint64_t size, const char *name,
 /* ---- the commands ---- */
 
 extern const struct command bench_commands[];
-
-int run_bench(struct settings *s, int argc, char **argv);
+extern const struct command exporter_commands[];
 int run_info(struct settings *s, int argc, char **argv);
 int run_stats(struct settings *s, int argc, char **argv);
 int run_log(struct settings *s, int argc, char **argv);
