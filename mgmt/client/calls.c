@@ -474,8 +474,8 @@ static int each_figure(struct each *e, const union proto_message *m)
 {
 	struct creel_figure out = {.below_us = m->figure.below_us, .value = m->figure.value};
 
-	copy_text(out.name, sizeof(out.name), m->figure.name);
-	copy_text(out.of, sizeof(out.of), m->figure.of);
+	client_text(out.name, sizeof(out.name), m->figure.name);
+	client_text(out.of, sizeof(out.of), m->figure.of);
 	return e->figure(e->arg, &out);
 }
 
@@ -485,7 +485,7 @@ int creel_figures(
 	struct each e = {
 		.type = PROTO_FIGURE, .last = PROTO_DONE, .each = each_figure, .figure = each, .arg = arg};
 
-	return call(c, PROTO_GET_FIGURES, NULL, &e);
+	return client_each(c, PROTO_GET_FIGURES, NULL, &e);
 }
 
 int creel_meters(

@@ -30,7 +30,9 @@ class Meter(ctypes.Structure):
 class Options(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p)] + \
         fields(ctypes.c_uint64, "memory max_pages max_guests max_snapshots") + \
-        [("weight", ctypes.c_uint32), ("paused", ctypes.c_bool), ("rest", ctypes.c_uint8 * 256)]
+        [("weight", ctypes.c_uint32), ("timeout_ns", ctypes.c_uint64),
+         ("timeout_running", ctypes.c_bool), ("labels", ctypes.c_char_p), ("paused", ctypes.c_bool),
+         ("rest", ctypes.c_uint8 * 256)]
 
 
 class Result(ctypes.Structure):
