@@ -440,9 +440,10 @@ bool service_poll(uint64_t *next)
 		busy |= server_poll(&server, now);
 	uint64_t own_at = own_work(now);
 
-
 	net_poll(&net, now);
 	flush_driver();
+	if (frames || busy)
+		meter_time(this_core(), METER_MANAGE, start);
 	if (busy)
 		return true;
 	irq_on = true;
