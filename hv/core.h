@@ -67,7 +67,7 @@ struct core {
 	bool parked;         /* started, but kept out of the loop: a sibling thread, or above max_cores */
 	uint64_t nmi_count, spurious_count, timer_count, unhandled_count;
 	const struct trap_frame *stopped_at; /* by panic's NMI */
-	bool machine_check_recorded;
+	unsigned machine_check_banks; /* recorded by hv/machine_check.c */
 	uint64_t idle_tsc, idle_since; /* ticks spent halted; since when it is, or 0. Read by others */
 
 	struct csprng random; /* hv/random.c */

@@ -83,19 +83,23 @@ void machine_check_record(void)
 {
 	struct core *core = this_core();
 
-	if (core->machine_check_recorded || !present() ||
-		!(rdmsr(MSR_MCG_STATUS) & MCG_STATUS_MCIP))
+	volatile unsigned *next = &core->machine_check_banks;
+
+	if (!present() || !(rdmsr(MSR_MCG_STATUS) & MCG_STATUS_MCIP))
 		return;
-	core->machine_check_recorded = true;
-	for (unsigned i = 0; i < bank_count(); i++) {
-		uint64_t status = rdmsr(BANK_STATUS(i));
+	/* A panic's NMI may come in the middle, and then goes on from here: a bank is counted when it is
+	 * recorded, which at worst shows one twice. */
+	for (; *next < bank_count(); ++*next) {
+		uint64_t status = rdmsr(BANK_STATUS(*next));
+		struct record r;
 		unsigned place;
 
 		if (!(status & MC_STATUS_VAL))
 			continue;
+		r = read_bank(*next, status);
 		place = __atomic_fetch_add(&record_count, 1, __ATOMIC_RELAXED);
 		if (place < RECORDS_MAX)
-			records[place] = read_bank(i, status);
+			records[place] = r;
 	}
 }
 
@@ -104,6 +108,8 @@ void machine_check_show(void)
 	char line[LINE_MAX];
 
 	for (unsigned i = 0; i < MIN(record_count, RECORDS_MAX); i++) {
+		if (!records[i].status)
+			continue; /* taken, and then interrupted */
 		describe(line, &records[i]);
 		log_panic_line(line);
 	}

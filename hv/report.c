@@ -126,8 +126,10 @@ static void show(const struct audit_ring *audit)
 	if (audit->next - 1 - audit_shown > STATUS_EVENTS)
 		audit_shown = audit->next - 1 - STATUS_EVENTS;
 	while ((r = audit_after(audit, audit_shown))) {
-		describe(text, r);
-		status_event(r->wall_ns, text);
+		if (r->action != AUDIT_CONNECT) { /* each command of creelctl does that first */
+			describe(text, r);
+			status_event(r->wall_ns, text);
+		}
 		audit_shown = r->seq;
 	}
 }

@@ -1,4 +1,5 @@
 /* The server behind sealed channels: who gets in, and what those who don't can cost it. */
+#include "mgmt/audit.h"
 #include "boot/config.h"
 #include "mgmt/channel.h"
 #include "tests/unit/mgmt_client.h"
@@ -181,6 +182,19 @@ TEST(strangers_hear_nothing)
 	CHECK_EQ(c.from_size, 0);
 	client_end(&c);
 	settle();
+
+	/* the first is recorded at once, and what comes within a second of that together */
+	CHECK_EQ(server.audit->next, 2);
+	CHECK_EQ(server_next_timer(&server), now_us + AUDIT_REFUSED_US);
+	now_us += AUDIT_REFUSED_US;
+	settle();
+	for (uint64_t seq = 1; seq <= 2; seq++) {
+		const struct audit_record *r = audit_after(server.audit, seq - 1);
+
+		CHECK(r && r->action == AUDIT_REFUSED && r->count == 1);
+		CHECK_EQ(r->address, client_address);
+	}
+	CHECK_EQ(server.audit->next, 3);
 	world_end();
 }
 
