@@ -552,6 +552,13 @@ sealed_fuzz_SRC := $(filter-out tests/unit/%,$(mgmt_sealed_SRC))
 FUZZERS += hosts
 hosts_fuzz_SRC := mgmt/client/config.c mgmt/client/keytext.c
 
+FUZZERS += agent
+agent_fuzz_SRC := $(mgmt_server_SRC)
+
+FUZZERS += tar
+tar_fuzz_SRC    := guest-sdk/linux/tar_in.c
+tar_fuzz_CFLAGS := -D_GNU_SOURCE
+
 FUZZERS += hypercall
 hypercall_fuzz_SRC    := $(CORE_SRC)
 hypercall_fuzz_CFLAGS := $(PAPER_CPU)
@@ -636,6 +643,7 @@ $(BUILD)/noise-peer.so: $(SEAL_SRC)
 help:
 	@echo 'make                    build/BOOTX64.EFI, the appliance (CC=clang works too)'
 	@echo 'make demo               the main job, shown from power on to the last result'
+	@echo 'make demo-linux         Linux and Python booted once, forked for a hundred tasks'
 	@echo 'make test               everything that a change must pass'
 	@echo 'make unit, make fuzz    the parts of it that need no emulator'
 	@echo 'make mutate             break the memory trees on purpose: some test must fail each time'
@@ -662,6 +670,11 @@ demo-clang:
 	@$(MAKE) -s CC=clang BUILD=$(BUILD)/clang all test-guests libcreel $(BUILD)/clang/demo.iso
 	@$(MAKE) -s guests creelctl
 	@tests/demo/demo.py $(BUILD)/clang/demo.iso --only qemu
+
+# A Linux guest with Python: booted once, forked for each task. Fetches packages of Debian.
+demo-linux: setup
+	@$(MAKE) -s appliance creelctl agent $(BUILD)/demo.iso
+	@tests/demo/demo_linux.py $(BUILD)/demo.iso
 
 $(BUILD)/demo.iso: iso/build $(BUILD)/BOOTX64.EFI $(BUILD)/demo.conf
 	iso/build $@ $(BUILD)/BOOTX64.EFI $(BUILD)/demo.conf
@@ -739,5 +752,5 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all help appliance agent guests test-guests bench creelctl libcreel iso check-reproducible \
-	demo demo-clang run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct \
+	demo demo-clang demo-linux run stop debug debug-bochs test setup unit mutate fuzz clean mgmt-e2e ct \
 	noise-peer man install FORCE
