@@ -19,6 +19,13 @@
 #define PRESENT_WRITE 3ull
 #define LARGE   0x80ull
 #define SELECTOR_TSS 0x18
+#define IRETQ   0xcf48u
+
+/*
+ * Where no guest has code: VMRUN of QEMU's emulation sets DR7 but leaves the breakpoints of the guest
+ * before, so that any other guest which came by this address would have a #DB too.
+ */
+#define HANDLER 0xc00000ull
 #define IST1    1ull
 
 struct __attribute__((packed)) descriptor_table {
@@ -27,7 +34,6 @@ struct __attribute__((packed)) descriptor_table {
 };
 
 void wild_leave(uint64_t what); /* wild_legacy.S */
-extern uint8_t wild_debug_handler[];
 
 static uint64_t *entry_of(uint64_t gib)
 {
@@ -51,9 +57,10 @@ static void debug_loop(void)
 	static uint32_t tss[26];
 	static uint8_t ist[4096];
 	const struct descriptor_table t = {sizeof(idt) - 1, (uint64_t)idt};
-	uint64_t at = (uint64_t)wild_debug_handler, *gdt = (uint64_t *)CREEL_GPA_GDT;
+	uint64_t at = HANDLER, *gdt = (uint64_t *)CREEL_GPA_GDT;
 	uint64_t task = (uint64_t)tss, top = (uint64_t)(ist + sizeof(ist));
 
+	*(volatile uint16_t *)at = IRETQ;
 	tss[9] = (uint32_t)top;
 	tss[10] = (uint32_t)(top >> 32);
 	gdt[3] = (sizeof(tss) - 1) | (task & 0xffffff) << 16 | 0x89ull << 40 | (task >> 24 & 0xff) << 56;

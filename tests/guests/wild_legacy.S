@@ -16,7 +16,7 @@
 #define VECTOR_AC 17
 
 	.text
-	.globl	wild_leave, wild_debug_handler, wild_step_cpuid, wild_step_in
+	.globl	wild_leave, wild_step_cpuid, wild_step_in
 	.globl	wild_after_cpuid, wild_after_in
 wild_leave:
 	mov	%edi, %ebp
@@ -75,9 +75,6 @@ real16:
 	ljmp	$0x1000, $(1f - 0x10000)
 1:	hlt
 	.code64
-
-wild_debug_handler:
-	iretq
 
 wild_step_cpuid:
 	push	%rbx
