@@ -199,11 +199,11 @@ def roll_back(client, worst):
     generation = client.json("inspect", worst)[0]["generation"]
     client.show("attach", "-i", worst, line="wreck", status=134)
     client.show("rollback", worst, "trained")
-    client.json("wait", worst)
+    client.when_still()
     lines = client.show("logs", worst).splitlines()
     guest = client.json("inspect", worst)[0]
-    check(len(lines) == 2 and lines[0] != lines[1] and guest["stop"] == "exited" and
-          guest["exit_status"] == 0 and guest["generation"] > generation,
+    check(len(lines) == 2 and lines[0] != lines[1] and guest["state"] == "waiting" and
+          guest["generation"] > generation,
           "the model is whole again, and what it says is new: other random numbers, a new generation")
 
 
