@@ -8,8 +8,8 @@
 
 #include <stdio.h>
 
-static int print(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
-	size_t size)
+static int print(
+	void *arg, enum creel_stream_id stream, uint64_t position, const void *data, size_t size)
 {
 	(void)arg, (void)position;
 	return fwrite(data, 1, size, stream == CREEL_ERR ? stderr : stdout) != size;

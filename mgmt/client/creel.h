@@ -374,27 +374,27 @@ CREEL_API int creel_default_host(struct creel *c, const char *name);
 /* ---- without waiting ---- */
 
 /*
- * The next call on `c` is only started: it returns CREEL_OK at once, and what it would have returned
- * comes as `code` to done(), from creel_process(). Up to 64 calls may be under way, and go on side by
- * side. What a call was given to write its results to, and what its callbacks use, must stay until
- * then; other arguments needn't. If it can't be started it returns another code than CREEL_OK, and
- * done() is not called.
+ * The next call on `c` is only started: it returns CREEL_OK at once, and what it would have
+ * returned comes as `code` to done(), from creel_process(). Up to 64 calls may be under way, and
+ * go on side by side. What a call was given to write its results to, and what its callbacks use,
+ * must stay until then; other arguments needn't. If it can't be started it returns another code
+ * than CREEL_OK, and done() is not called.
  *
- * done() may ask for creel_error_text() and creel_retry_ms(); it and all other callbacks may start
- * calls, but not wait for one. Connecting can only be waited for, and so can the agent of a guest. A
- * call that waits lets those that were started go on.
+ * done() may ask for creel_error_text() and creel_retry_ms(); it and all other callbacks may
+ * start calls, but not wait for one. Connecting can only be waited for, and so can the agent of a
+ * guest. A call that waits lets those that were started go on.
  */
 CREEL_API void creel_async(struct creel *c, void (*done)(void *arg, int code), void *arg);
 
 /*
- * For poll(): it becomes readable (POLLIN) when creel_process() has something to do. It stays the same
- * until creel_free(), through all connections; to be asked for before calls are started.
+ * For poll(): it becomes readable (POLLIN) when creel_process() has something to do. It stays the
+ * same until creel_free(), through all connections; to be asked for before calls are started.
  */
 CREEL_API int creel_fd(struct creel *c);
 
 /*
- * Goes on with all calls that were started, and never waits. Other than CREEL_OK: the connection is
- * lost, and every call has ended with that code.
+ * Goes on with all calls that were started, and never waits. Other than CREEL_OK: the connection
+ * is lost, and every call has ended with that code.
  */
 CREEL_API int creel_process(struct creel *c);
 

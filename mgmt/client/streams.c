@@ -15,7 +15,7 @@ struct session {
 	uint32_t input_credit;
 	uint64_t input_position;
 	bool input_over;
-	bool watched; /* creel_fd() looks at the input */
+	bool watched;                /* creel_fd() looks at the input */
 	struct creel_status *status; /* the caller's */
 	uint64_t *log_position;
 	int (*log)(void *arg, const char *data, size_t size);

@@ -1,4 +1,5 @@
-/* Writes JSON to stdout, or by the template of --format. A key of NULL is for the elements of an array and the outermost value. */
+/* Writes JSON to stdout, or by the template of --format. A key of NULL is for the elements of an
+ * array and the outermost value. */
 #include "mgmt/creelctl/creelctl.h"
 
 #include <inttypes.h>

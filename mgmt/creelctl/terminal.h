@@ -9,8 +9,9 @@
 #include <stdbool.h>
 
 enum terminal_mode {
-	TERMINAL_CONSOLE, /* every key is the guest's; what it writes is shown as it is, but LF as CR LF */
-	TERMINAL_SCREEN,  /* keys come one by one, ^C and ^Z act; the other screen, without cursor */
+	TERMINAL_CONSOLE, /* every key is the guest's; what it writes is shown as it is, but LF as
+			     CR LF */
+	TERMINAL_SCREEN, /* keys come one by one, ^C and ^Z act; the other screen, without cursor */
 };
 
 /* The size has changed, or after a stop (^Z) the screen has to be drawn again. */

@@ -120,8 +120,8 @@ const char *top_cell(char buf[64], const struct top_row *row, enum top_column co
 
 /* ---- once ---- */
 
-static int measure(const struct settings *s, struct top_measurement *m,
-	const struct top_measurement *before)
+static int measure(
+	const struct settings *s, struct top_measurement *m, const struct top_measurement *before)
 {
 	struct creel *c = s->host_connection;
 	int code = creel_get_info(c, &m->info);

@@ -94,9 +94,8 @@ static uint64_t shared_pages(const struct top_measurement *m, const struct creel
 {
 	const struct top_origin *image = find_origin(&m->images, g->image);
 	uint64_t pages = image ? image->pages : 0, parent = g->parent;
-	uint64_t most = g->memory / PAGE - (g->private_pages < g->memory / PAGE
-						       ? g->private_pages
-						       : g->memory / PAGE);
+	uint64_t most = g->memory / PAGE -
+			(g->private_pages < g->memory / PAGE ? g->private_pages : g->memory / PAGE);
 
 	for (int i = 0; parent && i < LINEAGE_MAX; i++) {
 		const struct top_origin *s = find_origin(&m->snapshots, parent);

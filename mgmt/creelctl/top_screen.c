@@ -196,10 +196,10 @@ static void draw_titles(struct screen *s, const struct top_view *view)
 
 static const char *state_colour(enum creel_state state)
 {
-	return state == CREEL_RUNNABLE ? GREEN
-	       : state == CREEL_PAUSED ? YELLOW
+	return state == CREEL_RUNNABLE  ? GREEN
+	       : state == CREEL_PAUSED  ? YELLOW
 	       : state == CREEL_STOPPED ? RED
-				       : PLAIN;
+					: PLAIN;
 }
 
 static void draw_row(struct screen *s, const struct top_row *row, bool selected)
@@ -224,8 +224,7 @@ static void draw_row(struct screen *s, const struct top_row *row, bool selected)
 
 static void draw_help(struct screen *s)
 {
-	static const char *const lines[] = {
-		"", "  up, down, page up, page down, home, end   move",
+	static const char *const lines[] = {"", "  up, down, page up, page down, home, end   move",
 		"  < and >   sort by the column to the left, to the right",
 		"  r         the other way round", "  a         stopped guests too, or not", "",
 		"  Sort by:", NULL};

@@ -176,8 +176,8 @@ static void print_node(const struct forest *f, const struct node *n)
 	if (n->kind == CREEL_IMAGE)
 		printf("%s", n->name);
 	else
-		printf("%s%" PRIu64 "%s%s", n->kind == CREEL_SNAPSHOT ? f->draw->snapshot : "", n->id,
-			n->name[0] ? " " : "", n->name);
+		printf("%s%" PRIu64 "%s%s", n->kind == CREEL_SNAPSHOT ? f->draw->snapshot : "",
+			n->id, n->name[0] ? " " : "", n->name);
 	if (n->state[0])
 		printf("  %s", n->state);
 	human_size(size, n->pages * 4096);

@@ -106,8 +106,8 @@ static void one_after_the_other(void)
 	CHECK(info.cores == 2 && chain_left == (unsigned)-1);
 }
 
-static int keep(void *arg, enum creel_stream_id stream, uint64_t position, const void *data,
-	size_t size)
+static int keep(
+	void *arg, enum creel_stream_id stream, uint64_t position, const void *data, size_t size)
 {
 	struct result *r = arg;
 
@@ -124,7 +124,8 @@ static void streams_side_by_side(void)
 	FILE *file = tmpfile();
 	int ends[2];
 
-	CHECK(pipe(ends) == 0 && file && fputs("a file", file) >= 0 && fseek(file, 0, SEEK_SET) == 0);
+	CHECK(pipe(ends) == 0 && file && fputs("a file", file) >= 0 &&
+		fseek(file, 0, SEEK_SET) == 0);
 	for (int i = 0; i < 10; i++) {
 		start(&r[i]);
 		streams.arg = &r[i];
