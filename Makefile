@@ -718,6 +718,7 @@ E2E += tests/e2e/test_boot.py
 E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
 E2E += tests/e2e/test_sealed.py
+E2E += tests/e2e/test_burst.py
 E2E += tests/e2e/test_host.py
 
 # Scenarios that share one host for each kind of machine (tests/e2e/hosts.py).
