@@ -47,6 +47,7 @@ MGMT_SRC := mgmt/audit.c mgmt/server_audit.c mgmt/proto.c mgmt/proto_fields.c mg
 	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c \
 	mgmt/server_figures.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
+MGMT_SRC += mgmt/server_keys.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
@@ -455,7 +456,7 @@ crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
 channel_SRC := mgmt/channel.c $(noise_SRC)
 
-UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner mgmt_batch
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner mgmt_batch mgmt_keys
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_agent.c tests/fake_hv_host.c \
 	tests/fake_hv_script.c tests/fake_hv_thing.c lib/labels.c lib/err.c lib/fmt.c
@@ -467,6 +468,7 @@ mgmt_audit_SRC   := $(mgmt_server_SRC)
 mgmt_admit_SRC   := $(mgmt_sealed_SRC) tests/unit/mgmt_peer.c
 mgmt_owner_SRC   := $(mgmt_server_SRC)
 mgmt_batch_SRC   := $(mgmt_server_SRC)
+mgmt_keys_SRC    := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation
 speculation_SRC := hv/speculation.c

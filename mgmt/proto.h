@@ -154,7 +154,7 @@ struct proto_ref {
 };
 
 /* Chosen by the client at random; a request that comes again with the key of one that was carried
- * out is answered from memory. All zero: none. Version 1 ignores it. */
+ * out is answered from memory. All zero: none. */
 struct proto_key {
 	uint8_t bytes[16];
 };

@@ -50,7 +50,8 @@ size_t server_memory(const struct server_config *config)
 	       align_up(sizeof(struct list) * watch_lists(config), 16) +
 	       align_up(sizeof(struct request), 16) * config->requests + admit_memory(config) +
 	       align_up(sizeof(struct ticket), 16) * tickets(config) +
-	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS +
+	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS + keys_memory(config) +
+	       (size_t)KEY_BLOCK_SIZE * SERVER_KEY_BLOCKS +
 	       (size_t)RX_SIZE * config->buffers +
 	       (size_t)BLOCK_SIZE * ((size_t)config->buffers + ARGS_BLOCKS) +
 	       align_up(sizeof(struct agent_link), 16) * config->inputs +
@@ -105,7 +106,8 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	s->conns = arena_take(&arena, sizeof(struct conn) * config->connections);
 	s->watchers = arena_take(&arena, sizeof(struct list) * watch_lists(config));
 	s->parties = arena_take(&arena, sizeof(struct party) * admit_parties(config));
-	if (!s->audit || !s->conns || !s->watchers || !s->parties ||
+	s->rings = arena_take(&arena, keys_memory(config));
+	if (!s->audit || !s->conns || !s->rings || !s->watchers || !s->parties ||
 		pool_init(&s->request_pool, &arena, config->requests, sizeof(struct request)) < 0 ||
 		pool_init(&s->receive, &arena, config->buffers, RX_SIZE) < 0 ||
 		pool_init(&s->send, &arena, config->buffers, BLOCK_SIZE) < 0 ||
@@ -113,8 +115,10 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0 ||
 		pool_init(&s->links, &arena, config->inputs, sizeof(struct agent_link)) < 0 ||
 		pool_init(&s->tickets, &arena, tickets(config), sizeof(struct ticket)) < 0 ||
+		pool_init(&s->key_blocks, &arena, SERVER_KEY_BLOCKS, KEY_BLOCK_SIZE) < 0 ||
 		pool_init(&s->large_tickets, &arena, SERVER_TICKET_BLOCKS, BLOCK_SIZE) < 0)
 		return ERR_NOMEM;
+	memset(s->rings, 0, keys_memory(config));
 	admit_init(s);
 	audit_init(s->audit);
 	list_init(&s->free_conns);

@@ -61,6 +61,11 @@
 #define SERVER_SURE_REQUESTS    16
 #define SERVER_SURE_BUFFERS     2
 
+/* Requests with a key that are remembered of each client; and blocks for the ids of batches, of all. */
+#define SERVER_KEYS_PER_CLIENT 512
+#define SERVER_KEY_BLOCKS      128
+#define KEY_BLOCK_SIZE         4096
+
 /* Work of one turn of a connection, and of one poll. */
 #define SERVER_FRAMES_PER_TURN 16
 #define SERVER_STEPS_PER_TURN  8  /* steps and beginnings, of a client that has only this to do */
@@ -106,6 +111,7 @@ struct server_pool {
 
 struct party;
 struct audit_ring;
+struct key_ring;
 
 /* Where connections come from that have not said hello, or did not lately. */
 struct server_address {
@@ -138,6 +144,7 @@ struct server {
 	struct list free_conns;
 	struct party *parties; /* strangers, then a client for each key */
 	uint32_t party_count;
+	struct key_ring *rings; /* one for each party */
 	uint64_t polls;
 	struct list ready;               /* parties with conns that have something to do */
 	struct list turn;                /* those of them that a poll has still to serve */
@@ -149,7 +156,7 @@ struct server {
 	struct list *watchers; /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
 	uint64_t look_due_us;
-	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links;
+	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, key_blocks;
 	uint64_t last_session; /* with a guest's agent */
 	uint32_t connections;
 	uint32_t strangers; /* of these, those that have not said hello */

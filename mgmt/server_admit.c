@@ -319,6 +319,8 @@ void admit_frame(struct conn *c, const struct proto_header *h, const uint8_t *fr
 	admit_charge(c, 1);
 	p->begun++;
 	c->server->requests_begun++;
+	c->frame = frame;
+	c->frame_size = h->length;
 	request_start(c, h->request, h->type, m, host_now_us());
 }
 
@@ -336,8 +338,11 @@ static void ticket_begin(struct conn *c)
 	p->begun++;
 	c->server->requests_begun++;
 	p->wait_us = host_now_us() - t->since_us;
-	if (proto_header(frame, PROTO_HEADER_SIZE, &h) == OK && proto_decode(&h, frame, &m) == OK)
+	if (proto_header(frame, PROTO_HEADER_SIZE, &h) == OK && proto_decode(&h, frame, &m) == OK) {
+		c->frame = frame;
+		c->frame_size = h.length;
 		request_start(c, t->number, h.type, &m, t->since_us);
+	}
 	ticket_free(c, t);
 }
 
@@ -354,7 +359,12 @@ static void request_step(struct conn *c)
 
 	list_remove(&r->ready);
 	c->auditing = &r->audit;
-	switch (r->step(r)) {
+	c->entry = r->entry;
+	c->many = true;
+	enum step step = r->step(r);
+
+	c->entry = NULL;
+	switch (step) {
 	case STEP_OVER:
 		admit_latency(c->server, r->kind, r->since_us);
 		request_free(r);

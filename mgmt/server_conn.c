@@ -87,6 +87,8 @@ void conn_send(struct conn *c, uint16_t type, uint16_t flags, uint64_t request, 
 	uint8_t *at = conn_room(c, PROTO_ANSWER_MAX);
 
 	audit_answer(c, type, flags, request, message);
+	if (c->entry)
+		keys_note(c, type, flags, message);
 	if (at)
 		conn_sent(c, proto_encode(at, PROTO_ANSWER_MAX, type, flags, request, message));
 }

@@ -36,6 +36,11 @@ static enum step create_step(struct request *r)
 		if (!conn_room(r->conn, CONN_ROOM))
 			return STEP_MORE;
 		admit_charge(r->conn, 1);
+		if (r->entry && keys_result(r->entry, k->index, &result)) {
+			k->made += result.id != 0;
+			conn_send(r->conn, PROTO_RESULT, 0, r->number, &result);
+			continue;
+		}
 		err = make_guest(k, &result.id);
 		if (err < 0) {
 			result.id = 0;

@@ -84,6 +84,10 @@ struct conn {
 	uint8_t *tx; /* NULL while empty; bytes from tx_head to tx_tail */
 	uint32_t tx_head, tx_tail;
 	uint64_t active_us;
+	const uint8_t *frame; /* that begins a request now */
+	uint32_t frame_size;
+	struct key_entry *entry; /* of the request that is begun or gone on with, or NULL */
+	bool many;               /* it has results one by one */
 };
 
 enum step {
@@ -190,6 +194,7 @@ struct request {
 	uint64_t since_us;     /* when its frame came; 0: its latency means nothing */
 	enum server_work kind;
 	uint64_t guest; /* whose news it watches */
+	struct key_entry *entry; /* where its results are remembered, or NULL */
 	enum step (*step)(struct request *r);
 	void (*release)(struct request *r);
 	union {
@@ -334,6 +339,17 @@ enum proto_code ref_find(struct conn *c, const struct proto_ref *ref, unsigned k
 /* It may change what `owner` has. */
 bool conn_changes(const struct conn *c, uint16_t owner);
 void publish(struct conn *c, uint64_t number, const struct proto_publish *m);
+
+/* server_keys.c */
+size_t keys_memory(const struct server_config *config);
+/* True: the request has come again, and was answered. False: it is to be begun, then keys_begun(). */
+bool keys_answer(struct conn *c, uint64_t number, uint16_t type, const union proto_message *m);
+void keys_begun(struct conn *c, uint64_t number);
+/* An answer goes out to the request of c->entry. */
+void keys_note(struct conn *c, uint16_t type, uint16_t flags, const void *message);
+/* The result at `index` of a request that was interrupted. False: it had not come to that. */
+bool keys_result(const struct key_entry *e, uint32_t index, struct proto_result *result);
+void keys_release(struct request *r);
 
 /* server_batch.c */
 /* False: the client has been told what is wrong with the labels. */

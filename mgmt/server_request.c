@@ -104,6 +104,7 @@ void request_free(struct request *r)
 	audit_abandon(r);
 	if (r->release)
 		r->release(r);
+	keys_release(r);
 	list_remove(&r->link);
 	list_remove(&r->ready);
 	list_remove(&r->watch);
@@ -229,6 +230,8 @@ static void request_credit(struct request *r, const struct proto_credit *m)
 /* A frame that belongs to a request in progress. */
 static void request_continue(struct request *r, uint16_t type, const union proto_message *m)
 {
+	struct conn *c = r->conn;
+
 	switch (type) {
 	case PROTO_CANCEL:
 		conn_error(r->conn, r->number, PROTO_E_CANCELLED, "cancelled");
@@ -249,11 +252,13 @@ static void request_continue(struct request *r, uint16_t type, const union proto
 				r->conn, r->number, PROTO_E_PROTOCOL, "this request takes no data");
 		break;
 	case PROTO_PUT_COMMIT:
+		c->entry = r->entry;
 		if (request_is_put(r))
 			put_commit(r);
 		else
 			conn_fatal(
 				r->conn, r->number, PROTO_E_PROTOCOL, "this request is no upload");
+		c->entry = NULL;
 		break;
 	default:
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
@@ -292,8 +297,9 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 			proto_type_name(type));
 		return;
 	}
-	if (!role_allows(c, number, type, m))
+	if (!role_allows(c, number, type, m) || keys_answer(c, number, type, m))
 		return;
+	c->many = (type == PROTO_RUN || type == PROTO_FORK) && m->create.count > 1;
 	switch (type) {
 	case PROTO_GET_INFO:
 		info_send(c, number);
@@ -365,6 +371,7 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 		publish(c, number, &m->publish);
 		break;
 	}
+	keys_begun(c, number);
 }
 
 static enum server_work work_of(uint16_t type)

@@ -65,6 +65,7 @@ static int act_on_targets(struct creel *c, struct proto_batch *m, struct each *e
 
 	for (size_t at = 0; at < count && err == CREEL_OK;) {
 		e->first = (uint32_t)at;
+		e->seen = 0;
 		err = add_refs(c, m, refs, targets, count, &at);
 		if (err != CREEL_OK)
 			break;

@@ -230,10 +230,42 @@ static int take(struct creel *c, struct call *k, const struct frame *f)
 	return e->end ? e->end(c, e, f) : CREEL_OK;
 }
 
+/* A request that does no harm when the host gets it twice. */
+static bool may_repeat(uint16_t type)
+{
+	switch (type) {
+	case PROTO_GET_INFO:
+	case PROTO_GET:
+	case PROTO_REMOVE_IMAGE:
+	case PROTO_RUN:
+	case PROTO_FORK:
+	case PROTO_TAKE_SNAPSHOT:
+	case PROTO_ROLLBACK:
+	case PROTO_PAUSE:
+	case PROTO_RESUME:
+	case PROTO_KILL:
+	case PROTO_REMOVE:
+	case PROTO_SET_LIMIT:
+	case PROTO_PUBLISH:
+	case PROTO_LABEL:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int client_each(struct creel *c, uint16_t type, const void *message, struct each *e)
 {
+	bool connected = c->fd >= 0 && !c->async_done;
+	int err;
+
 	e->call.take = take;
-	return client_call(c, type, message, &e->call, sizeof(*e));
+	err = client_call(c, type, message, &e->call, sizeof(*e));
+	/* The host may have carried it out, and the answer is lost: it knows the key. */
+	if (err == CREEL_CONNECTION && connected && !c->calls && may_repeat(type) &&
+		client_reconnect(c) == CREEL_OK)
+		err = client_call(c, type, message, &e->call, sizeof(*e));
+	return err;
 }
 
 /* One whose answer says nothing but that it was done. */
@@ -505,6 +537,9 @@ int client_each_result(struct each *e, const union proto_message *m)
 		.code = (enum creel_code)m->result.code,
 	};
 
+	if (m->result.index < e->seen)
+		return 0;
+	e->seen = m->result.index + 1;
 	if (e->id)
 		*e->id = r.id;
 	client_text(r.text, sizeof(r.text), m->result.text);

@@ -54,6 +54,7 @@ void creel_free(struct creel *c)
 	if (c->wire)
 		wipe(c->wire, c->wire_room);
 	free(c->wire);
+	wipe(c->private_key, sizeof(c->private_key));
 	free(c);
 }
 
@@ -342,6 +343,7 @@ static int say_hello(struct creel *c, const char *address)
 	set_timeout(c->fd, 0);
 	c->role = f.message.welcome.role;
 	memcpy(c->client, f.message.welcome.client, sizeof(c->client));
+	memcpy(c->boot_id, f.message.welcome.boot_id, sizeof(c->boot_id));
 	return CREEL_OK;
 }
 
@@ -387,7 +389,31 @@ int creel_connect(struct creel *c, const char *address, const uint8_t host_key[C
 
 	if (err == CREEL_OK)
 		err = client_seal(c, address, host_key, private_key);
-	return err == CREEL_OK ? say_hello(c, address) : err;
+	if (err == CREEL_OK)
+		err = say_hello(c, address);
+	if (err != CREEL_OK)
+		return err;
+	if (address != c->address) {
+		snprintf(c->address, sizeof(c->address), "%s", address);
+		memcpy(c->host_key, host_key, CREEL_KEY_SIZE);
+		memcpy(c->private_key, private_key, CREEL_KEY_SIZE);
+		c->timeout_ms = timeout_ms;
+	}
+	return CREEL_OK;
+}
+
+int client_reconnect(struct creel *c)
+{
+	uint64_t boot_id[2] = {c->boot_id[0], c->boot_id[1]};
+	int err;
+
+	if (!c->address[0])
+		return CREEL_CONNECTION;
+	err = creel_connect(c, c->address, c->host_key, c->private_key, c->timeout_ms);
+	/* Its numbers and names are others now. */
+	if (err == CREEL_OK && memcmp(boot_id, c->boot_id, sizeof(boot_id)) != 0)
+		return client_lost(c, CREEL_CONNECTION, "the host was restarted meanwhile");
+	return err;
 }
 
 int creel_open(struct creel *c, const char *host, int timeout_ms)

@@ -37,6 +37,11 @@ struct creel {
 	uint32_t retry_ms;
 	uint8_t role;
 	char client[PROTO_NAME_MAX];
+	uint64_t boot_id[2];
+	/* To connect again when the connection was lost; timeout_ms -1: we never were connected. */
+	char address[CREEL_ADDRESS_SIZE];
+	uint8_t host_key[CREEL_KEY_SIZE], private_key[CREEL_KEY_SIZE];
+	int timeout_ms;
 	char error[512];
 	struct channel channel;
 	bool timed_out; /* the socket's last read; and its error, 0 if it was closed */
@@ -83,6 +88,8 @@ void client_end_calls(struct creel *c, int code);
 /* creel_fd() looks at an input too, or no longer. False: it can't, or has nobody to tell. */
 bool client_watch_input(struct creel *c, int fd, bool wanted);
 
+/* Connects again as last time. CREEL_CONNECTION: it can't, or the host was restarted meanwhile. */
+int client_reconnect(struct creel *c);
 /* Begins a request that is waited for; its number is in *request. */
 int client_request(struct creel *c, uint16_t type, const void *message, uint64_t *request);
 int client_send(struct creel *c, uint16_t type, uint64_t request, const void *message);
@@ -149,6 +156,7 @@ struct each {
 	};
 	uint64_t *made;
 	uint32_t first; /* what an index of 0 stands for */
+	uint32_t seen;  /* results that the caller was told of: one that comes again is left out */
 };
 
 struct proto_key client_key(void);
