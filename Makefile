@@ -47,7 +47,7 @@ MGMT_SRC := mgmt/audit.c mgmt/server_audit.c mgmt/proto.c mgmt/proto_fields.c mg
 	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c \
 	mgmt/server_figures.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
-MGMT_SRC += mgmt/server_keys.c
+MGMT_SRC += mgmt/server_events.c mgmt/server_keys.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
 
 APPLIANCE_SRC := $(BOOT_SRC) $(LIB_SRC) $(HV_SRC) $(HV_VMX_SRC) $(HV_SVM_SRC) $(DRIVERS_SRC) \
@@ -155,8 +155,8 @@ CREELCTL_SRC := mgmt/creelctl/act.c mgmt/creelctl/args.c mgmt/creelctl/bench.c m
 	mgmt/creelctl/list.c mgmt/creelctl/main.c mgmt/creelctl/manual.c mgmt/creelctl/operator.c mgmt/creelctl/print.c \
 	mgmt/creelctl/progress.c mgmt/creelctl/terminal.c mgmt/creelctl/top.c \
 	mgmt/creelctl/top_measure.c mgmt/creelctl/top_screen.c mgmt/creelctl/tree.c
-CLIENT_SRC += mgmt/client/batch.c mgmt/client/upload.c lib/labels.c
-CREELCTL_SRC += mgmt/creelctl/batch.c
+CLIENT_SRC += mgmt/client/batch.c mgmt/client/events.c mgmt/client/upload.c lib/labels.c
+CREELCTL_SRC += mgmt/creelctl/batch.c mgmt/creelctl/events.c
 CREELCTL_SRC += mgmt/creelctl/iso.c
 CLIENT_SRC += mgmt/client/keytext.c
 CREELCTL_SRC += mgmt/creelctl/image.c mgmt/creelctl/image_json.c mgmt/creelctl/image_source.c \
@@ -456,7 +456,7 @@ crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
 channel_SRC := mgmt/channel.c $(noise_SRC)
 
-UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner mgmt_batch mgmt_keys
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner mgmt_batch mgmt_keys mgmt_events
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_agent.c tests/fake_hv_host.c \
 	tests/fake_hv_script.c tests/fake_hv_thing.c lib/labels.c lib/err.c lib/fmt.c
@@ -469,6 +469,7 @@ mgmt_admit_SRC   := $(mgmt_sealed_SRC) tests/unit/mgmt_peer.c
 mgmt_owner_SRC   := $(mgmt_server_SRC)
 mgmt_batch_SRC   := $(mgmt_server_SRC)
 mgmt_keys_SRC    := $(mgmt_server_SRC)
+mgmt_events_SRC  := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation
 speculation_SRC := hv/speculation.c

@@ -232,9 +232,19 @@ int64_t guest_output(uint64_t id, enum guest_stream stream, uint64_t *position, 
 int guest_agent_send(uint64_t id, const uint8_t *data, size_t size);
 
 /* What changed, so that the server need not look at all guests. */
-enum guest_news { NEWS_OUTPUT = 1, NEWS_INPUT = 2, NEWS_STATE = 4 };
+enum guest_news {
+	NEWS_OUTPUT = 1,
+	NEWS_INPUT = 2,
+	NEWS_STATE = 4,
+	NEWS_CREATED = 8,   /* another guest made it; and it took a snapshot of itself: both only after */
+	NEWS_SNAPSHOT = 16, /* guest_tell_made() */
+};
 
-/* Takes one guest with news: its id and the set of enum guest_news. False: none. Never loses any. */
+/* Whether what guests make is news. */
+void guest_tell_made(bool wanted);
+
+/* Takes one guest with news: its id and the set of enum guest_news. False: none. Never loses any. One
+ * that goes when it stops can be looked at until the next call. */
 bool guest_news(uint64_t *id, unsigned *news);
 
 #endif

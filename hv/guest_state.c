@@ -512,8 +512,8 @@ void guest_stop(struct core *core, struct guest *g, enum guest_stop stop, const 
 	g->machine.args = NULL;
 	leave_family(g);
 	tell_parent(core, g);
+	/* One that is not kept goes once management has seen how it ended. */
 	news_add(core, g, NEWS_STATE | NEWS_OUTPUT);
-	guest_drop_if_done(core, g);
 }
 
 void guest_drop_if_done(struct core *core, struct guest *g)

@@ -75,6 +75,8 @@ void guest_drop_if_done(struct core *core, struct guest *g);
 /* Tell management (hv/guest_stream.c). */
 void news_add(struct core *core, struct guest *g, unsigned news); /* set of enum guest_news */
 void news_forget(struct guest *g);
+/* The same for what guests make, if anyone wants to know. */
+void news_made(struct core *core, struct guest *g, unsigned news);
 
 /* Lineage: parents' counts of children, and who waits for whose mailbox. Taken before any guest.lock. */
 extern struct spinlock families;

@@ -187,9 +187,44 @@ void news_forget(struct guest *g)
 	spin_unlock(&news_lock);
 }
 
+/* The guest whose news were taken last, pinned; and the news. */
+static struct {
+	struct guest *guest;
+	unsigned news;
+} told;
+
+/* Now that its end was told, it may go. */
+static void let_go(void)
+{
+	struct guest *g = told.guest;
+
+	if (!g)
+		return;
+	spin_lock(&news_lock);
+	bool more = g->news;
+	spin_unlock(&news_lock);
+	if (!more && (told.news & NEWS_STATE))
+		guest_drop_if_done(boot_core(), g);
+	told.guest = NULL;
+	unpin(g);
+}
+
+void guest_tell_made(bool wanted)
+{
+	__atomic_store_n(&hv.tell_made, wanted, __ATOMIC_RELAXED);
+}
+
+void news_made(struct core *core, struct guest *g, unsigned news)
+{
+	if (__atomic_load_n(&hv.tell_made, __ATOMIC_RELAXED))
+		news_add(core, g, news);
+}
+
 bool guest_news(uint64_t *id, unsigned *news)
 {
 	struct list *first;
+
+	let_go();
 
 	spin_lock(&news_lock);
 	first = news_list.next;
@@ -202,5 +237,9 @@ bool guest_news(uint64_t *id, unsigned *news)
 		list_remove(first);
 	}
 	spin_unlock(&news_lock);
-	return first != &news_list;
+	if (first == &news_list)
+		return false;
+	told.news = *news;
+	told.guest = find(*id);
+	return true;
 }

@@ -274,6 +274,8 @@ static enum run_next call_snapshot(const struct call *c)
 		return call_done(c, call_error(err));
 	int64_t id = (int64_t)s->object.id;
 
+	news_made(c->core, g, NEWS_SNAPSHOT);
+
 	object_unpin(&hv.registry, &s->object, c->core->id);
 	meter_time(c->core, METER_SNAPSHOT, start);
 	return call_done(c, id);
@@ -325,6 +327,7 @@ static unsigned clone_batch(const struct call *c, unsigned count, uint64_t flags
 		v->regs[REG_RAX] = 0;
 		v->regs[REG_RDX] = g->fork_progress + n + 1;
 		ids[n] = child[n]->object.id;
+		news_made(c->core, child[n], NEWS_CREATED);
 		n++;
 		meter_time(c->core, METER_FORK, start);
 	}

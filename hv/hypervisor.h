@@ -18,6 +18,7 @@ struct hypervisor {
 	struct budget *budget;   /* the root: all guests' memory */
 	struct owner owners[OWNERS_MAX]; /* written at boot only */
 	unsigned owner_count;
+	bool tell_made; /* atomic: management wants to know what guests make */
 	struct {
 		struct spinlock lock;
 		struct heap heap; /* guests by the TSC at which they must stop */

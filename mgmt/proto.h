@@ -78,6 +78,7 @@ enum proto_type {
 	PROTO_GET = 0x42,            /* proto_get -> GUEST, SNAPSHOT or IMAGE */
 	PROTO_ATTACH = 0x43,         /* proto_attach -> RESULT, streams, then STATUS */
 	PROTO_WAIT = 0x44,           /* proto_get -> STATUS, once the guest has stopped */
+	PROTO_GET_EVENTS = 0x46,     /* proto_get_events -> EVENT... until CANCEL */
 	PROTO_AGENT = 0x45, /* proto_agent -> RESULT, DATA both ways with a guest's agent, DONE */
 
 	/* From the host. */
@@ -92,6 +93,7 @@ enum proto_type {
 	PROTO_GUEST = 0x88,
 	PROTO_SNAPSHOT = 0x89,
 	PROTO_STATUS = 0x8a,
+	PROTO_EVENT = 0x8b,
 	PROTO_AUDIT = 0x90,
 	PROTO_FIGURE = 0x9a,
 };
@@ -435,6 +437,31 @@ struct proto_audit {
 	uint32_t count;              /* how many were made, or refused */
 };
 
+enum proto_what {
+	PROTO_EVENT_NONE = 0, /* the first: from here on; or it only tells what was lost */
+	PROTO_EVENT_CREATED = 1,
+	PROTO_EVENT_STATE = 2, /* of a guest: it was paused, goes on, or has stopped */
+	PROTO_EVENT_REMOVED = 3,
+	PROTO_EVENT_ROLLED_BACK = 4,
+};
+
+struct proto_get_events {
+	char selector[LABELS_SIZE]; /* "": all that the client may see */
+};
+
+struct proto_event {
+	uint64_t time_ns;
+	uint32_t lost; /* events before this one that the client was too slow for */
+	uint8_t what;  /* enum proto_what */
+	uint8_t kind;  /* enum proto_kind */
+	uint64_t id, parent;
+	char name[PROTO_NAME_MAX], owner[PROTO_NAME_MAX];
+	uint8_t state, stop;
+	int32_t exit_status;
+	char reason[PROTO_TEXT_MAX];
+	char labels[LABELS_SIZE];
+};
+
 union proto_message {
 	struct proto_data data;
 	struct proto_credit credit;
@@ -453,6 +480,8 @@ union proto_message {
 	struct proto_set_limit set_limit;
 	struct proto_publish publish;
 	struct proto_label label;
+	struct proto_get_events get_events;
+	struct proto_event event;
 	struct proto_batch batch;
 	struct proto_attach attach;
 	struct proto_agent agent;

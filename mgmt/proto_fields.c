@@ -311,6 +311,26 @@ static const struct proto_field audit[] = {
 	NUMBER(count),
 };
 #undef MESSAGE
+#define MESSAGE struct proto_get_events
+static const struct proto_field get_events[] = {STRING(selector)};
+#undef MESSAGE
+#define MESSAGE struct proto_event
+static const struct proto_field event[] = {
+	NUMBER(time_ns),
+	NUMBER(lost),
+	RANGE(what, 0, PROTO_EVENT_ROLLED_BACK),
+	RANGE(kind, 0, PROTO_KIND_IMAGE),
+	NUMBER(id),
+	NUMBER(parent),
+	STRING(name),
+	STRING(owner),
+	NUMBER(state),
+	NUMBER(stop),
+	NUMBER(exit_status),
+	STRING(reason),
+	STRING(labels),
+};
+#undef MESSAGE
 
 #define ROW(type, t) [PROTO_##type] = {#type, t, ARRAY_SIZE(t), sizeof(struct proto_##t)}
 #define EMPTY(type)  [PROTO_##type] = {#type, NULL, 0, 0}
@@ -361,6 +381,8 @@ static const struct proto_layout layouts[] = {
 	ROW(SNAPSHOT, snapshot),
 	ROW(STATUS, status),
 	ROW(AUDIT, audit),
+	ROW(GET_EVENTS, get_events),
+	ROW(EVENT, event),
 };
 
 /* clang-format on */

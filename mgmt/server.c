@@ -52,6 +52,7 @@ size_t server_memory(const struct server_config *config)
 	       align_up(sizeof(struct ticket), 16) * tickets(config) +
 	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS + keys_memory(config) +
 	       (size_t)KEY_BLOCK_SIZE * SERVER_KEY_BLOCKS +
+	       (size_t)SERVER_EVENT_QUEUE * SERVER_EVENT_QUEUES +
 	       (size_t)RX_SIZE * config->buffers +
 	       (size_t)BLOCK_SIZE * ((size_t)config->buffers + ARGS_BLOCKS) +
 	       align_up(sizeof(struct agent_link), 16) * config->inputs +
@@ -115,6 +116,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0 ||
 		pool_init(&s->links, &arena, config->inputs, sizeof(struct agent_link)) < 0 ||
 		pool_init(&s->tickets, &arena, tickets(config), sizeof(struct ticket)) < 0 ||
+		pool_init(&s->event_queues, &arena, SERVER_EVENT_QUEUES, SERVER_EVENT_QUEUE) < 0 ||
 		pool_init(&s->key_blocks, &arena, SERVER_KEY_BLOCKS, KEY_BLOCK_SIZE) < 0 ||
 		pool_init(&s->large_tickets, &arena, SERVER_TICKET_BLOCKS, BLOCK_SIZE) < 0)
 		return ERR_NOMEM;
@@ -128,6 +130,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	list_init(&s->slowed);
 	list_init(&s->starved);
 	list_init(&s->looking);
+	list_init(&s->listeners);
 	for (int i = 0; i < TIMER_COUNT; i++)
 		list_init(&s->timers[i]);
 	for (uint64_t i = 0; i <= s->watch_mask; i++)
@@ -270,6 +273,7 @@ static bool spread_news(struct server *s)
 	for (int i = 0; i < SERVER_NEWS_PER_POLL; i++) {
 		if (!guest_news(&id, &news))
 			return false;
+		event_of_news(s, id, news);
 		watchers_wake(s, id);
 	}
 	return true;

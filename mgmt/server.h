@@ -66,6 +66,10 @@
 #define SERVER_KEY_BLOCKS      128
 #define KEY_BLOCK_SIZE         4096
 
+/* Requests that are told of events, and bytes of events that wait for each. */
+#define SERVER_EVENT_QUEUES 64
+#define SERVER_EVENT_QUEUE  8192u
+
 /* Work of one turn of a connection, and of one poll. */
 #define SERVER_FRAMES_PER_TURN 16
 #define SERVER_STEPS_PER_TURN  8  /* steps and beginnings, of a client that has only this to do */
@@ -152,11 +156,13 @@ struct server {
 	struct list starved;             /* conns that wait for a buffer */
 	struct list slowed;              /* conns whose address must wait for its handshakes */
 	struct list timers[TIMER_COUNT]; /* conns, the first to expire first */
+	struct list listeners;           /* requests that are told of events */
+	uint64_t snapshot_seen;          /* the newest that they were told of */
 	struct list looking;             /* requests that are woken every SERVER_LOOK_US */
 	struct list *watchers; /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
 	uint64_t look_due_us;
-	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, key_blocks;
+	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, key_blocks, event_queues;
 	uint64_t last_session; /* with a guest's agent */
 	uint32_t connections;
 	uint32_t strangers; /* of these, those that have not said hello */

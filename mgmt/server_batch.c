@@ -40,7 +40,7 @@ int act_on(struct conn *c, uint16_t action, enum proto_kind kind, uint64_t id)
 
 	switch (action) {
 	case PROTO_REMOVE_IMAGE:
-		return image_remove(id);
+		return remove_and_tell(c->server, PROTO_KIND_IMAGE, id, image_remove);
 	case PROTO_PAUSE:
 		return guest_pause(id);
 	case PROTO_RESUME:
@@ -48,7 +48,8 @@ int act_on(struct conn *c, uint16_t action, enum proto_kind kind, uint64_t id)
 	case PROTO_KILL:
 		return guest_kill(id);
 	default:
-		err = kind == PROTO_KIND_GUEST ? guest_remove(id) : snapshot_remove(id);
+		err = remove_and_tell(c->server, kind, id,
+			kind == PROTO_KIND_GUEST ? guest_remove : snapshot_remove);
 		/* A guest that is gone has no news. */
 		watchers_wake(c->server, id);
 		return err;

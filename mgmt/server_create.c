@@ -12,7 +12,7 @@ static void create_release(struct request *r)
 	r->create.args = NULL;
 }
 
-static int make_guest(const struct create_state *k, uint64_t *id)
+static int make_guest(struct server *s, const struct create_state *k, uint64_t *id)
 {
 	struct guest_options options = k->options;
 
@@ -21,8 +21,12 @@ static int make_guest(const struct create_state *k, uint64_t *id)
 
 		fmt(options.name + n, sizeof(options.name) - n, "-%u", k->index + 1);
 	}
-	return k->type == PROTO_RUN ? guest_run(k->source, &options, id)
-				    : guest_fork(k->source, &options, id);
+	int err = k->type == PROTO_RUN ? guest_run(k->source, &options, id)
+				       : guest_fork(k->source, &options, id);
+
+	if (err == OK)
+		event_of(s, PROTO_KIND_GUEST, *id, PROTO_EVENT_CREATED);
+	return err;
 }
 
 static enum step create_step(struct request *r)
@@ -41,7 +45,7 @@ static enum step create_step(struct request *r)
 			conn_send(r->conn, PROTO_RESULT, 0, r->number, &result);
 			continue;
 		}
-		err = make_guest(k, &result.id);
+		err = make_guest(r->conn->server, k, &result.id);
 		if (err < 0) {
 			result.id = 0;
 			result.code = (uint16_t)code_of(err);
@@ -64,7 +68,7 @@ static void create_one(struct conn *c, uint64_t number, const struct create_stat
 {
 	struct proto_result result = {0};
 	struct proto_done done = {.count = 1};
-	int err = make_guest(k, &result.id);
+	int err = make_guest(c->server, k, &result.id);
 
 	if (err < 0) {
 		request_error(c, number, err);
@@ -92,7 +96,7 @@ static void create_attached(
 		return;
 	k->options.paused = true;
 	k->options.remove_when_stopped = false;
-	err = make_guest(k, &result.id);
+	err = make_guest(c->server, k, &result.id);
 	if (err < 0)
 		goto fail;
 	err = stream_open(r, result.id, flags, m->credit, from);
@@ -308,6 +312,7 @@ void put_commit(struct request *r)
 	err = image_commit(p->upload, p->name, &id);
 	if (err == OK) {
 		p->upload = 0;
+		event_of(c->server, PROTO_KIND_IMAGE, id, PROTO_EVENT_CREATED);
 		err = image_next(id - 1, &info);
 	}
 	if (err < 0)

@@ -122,6 +122,12 @@ struct batch_state {
 	uint32_t left;
 };
 
+struct events_state {
+	char selector[LABELS_SIZE];
+	uint8_t *queue; /* frames from head to tail */
+	uint32_t head, tail, lost;
+};
+
 struct put_state {
 	char name[PROTO_NAME_MAX];
 	uint64_t upload, size, received;
@@ -204,6 +210,7 @@ struct request {
 		struct put_state put;
 		struct stream_state stream;
 		struct log_state log;
+		struct events_state events;
 		struct agent_state agent;
 	};
 };
@@ -339,6 +346,16 @@ enum proto_code ref_find(struct conn *c, const struct proto_ref *ref, unsigned k
 /* It may change what `owner` has. */
 bool conn_changes(const struct conn *c, uint16_t owner);
 void publish(struct conn *c, uint64_t number, const struct proto_publish *m);
+
+/* server_events.c */
+void events_start(struct conn *c, uint64_t number, const struct proto_get_events *m);
+/* Something has happened to a thing that is there. */
+void event_of(struct server *s, enum proto_kind kind, uint64_t id, enum proto_what what);
+/* What a guest's news (set of enum guest_news) mean. */
+void event_of_news(struct server *s, uint64_t guest, unsigned news);
+/* Removes a thing, which after that can't be looked at. */
+int remove_and_tell(
+	struct server *s, enum proto_kind kind, uint64_t id, int (*remove)(uint64_t id));
 
 /* server_keys.c */
 size_t keys_memory(const struct server_config *config);

@@ -43,6 +43,7 @@ static const uint8_t allowed[] = {
 	[PROTO_GET] = ALL,
 	[PROTO_ATTACH] = ALL,
 	[PROTO_WAIT] = ALL,
+	[PROTO_GET_EVENTS] = ALL,
 	[PROTO_AGENT] = ACT,
 };
 

@@ -171,6 +171,7 @@ static void take_snapshot(struct conn *c, uint64_t number, const struct proto_ta
 		request_error(c, number, err);
 		return;
 	}
+	event_of_news(c->server, id, NEWS_SNAPSHOT);
 	conn_send(c, PROTO_RESULT, 0, number, &result);
 	request_done(c, number, OK);
 }
@@ -183,8 +184,10 @@ static void rollback(struct conn *c, uint64_t number, const struct proto_rollbac
 		ref_resolve(c, number, &m->snapshot, SNAPSHOT_ONLY, false, &snapshot, NULL)) {
 		int err = guest_rollback(guest, snapshot);
 
-		if (err == OK)
+		if (err == OK) {
 			agent_rolled_back(c->server, guest);
+			event_of(c->server, PROTO_KIND_GUEST, guest, PROTO_EVENT_ROLLED_BACK);
+		}
 		request_done(c, number, err);
 	}
 }
@@ -360,6 +363,9 @@ static void dispatch(struct conn *c, uint64_t number, uint16_t type, const union
 		break;
 	case PROTO_WAIT:
 		wait_start(c, number, &m->get);
+		break;
+	case PROTO_GET_EVENTS:
+		events_start(c, number, &m->get_events);
 		break;
 	case PROTO_LABEL:
 		label(c, number, &m->label);

@@ -218,6 +218,29 @@ struct creel_result {
 	char text[CREEL_TEXT_SIZE];
 };
 
+enum creel_what {
+	CREEL_EVENT_NONE = 0, /* the first: from here on; or only `lost` */
+	CREEL_EVENT_CREATED = 1,
+	CREEL_EVENT_STATE = 2, /* a guest was paused, goes on, or has stopped */
+	CREEL_EVENT_REMOVED = 3,
+	CREEL_EVENT_ROLLED_BACK = 4,
+};
+
+/* Something that happened to a guest, snapshot or image. */
+struct creel_event {
+	uint64_t time_ns;
+	uint32_t lost; /* events before this one that we were too slow for */
+	enum creel_what what;
+	enum creel_kind kind;
+	uint64_t id, parent;
+	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE];
+	enum creel_state state; /* of a guest, as it was then; and the next four */
+	enum creel_stop stop;
+	int exit_status;
+	char reason[CREEL_TEXT_SIZE];
+	char labels[CREEL_LABELS_SIZE];
+};
+
 /* How a guest begins. All zero is a good start: no name, defaults, no arguments, running. */
 struct creel_options {
 	const char *name;
@@ -434,6 +457,12 @@ CREEL_API int creel_select_guests(struct creel *c, bool all, const char *selecto
 	int (*each)(void *arg, const struct creel_guest *g), void *arg);
 CREEL_API int creel_select_snapshots(struct creel *c, const char *selector,
 	int (*each)(void *arg, const struct creel_snapshot *s), void *arg);
+/*
+ * Tells of events as they happen, until `each` returns other than 0. A selector picks by labels; NULL:
+ * all that we may see. Who is too slow is told how many events were lost; no guest waits for it.
+ */
+CREEL_API int creel_events(struct creel *c, const char *selector,
+	int (*each)(void *arg, const struct creel_event *e), void *arg);
 CREEL_API int creel_get(
 	struct creel *c, enum creel_kind kind, const char *what, struct creel_item *item);
 

@@ -148,6 +148,7 @@ struct each {
 		int (*meter)(void *arg, const struct creel_meter *m);
 		int (*figure)(void *arg, const struct creel_figure *f);
 		int (*result)(void *arg, const struct creel_result *r);
+		int (*event)(void *arg, const struct creel_event *e);
 	};
 	union { /* where the caller wants something */
 		uint64_t *id;

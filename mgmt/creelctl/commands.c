@@ -280,6 +280,14 @@ static const struct command guest_commands[] = {
 		.run = run_limit,
 	},
 	{
+		.name = "events",
+		.synopsis = "[-l SELECTOR]",
+		.summary = "tell of guests, snapshots and images as they come, change and go",
+		.text = "A line for each, until ^C; with --json a document each.",
+		.options = selector_options,
+		.run = run_events,
+	},
+	{
 		.name = "label",
 		.synopsis = "WHAT KEY=VALUE... KEY-...",
 		.summary = "set labels of a guest or snapshot, and remove some",

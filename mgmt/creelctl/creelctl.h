@@ -262,6 +262,7 @@ int run_snapshot(struct settings *s, int argc, char **argv);
 /* The labels separated by commas; NULL after it has said what is wrong. `out` is returned. */
 const char *join_labels(const char *const *labels, char out[CREEL_LABELS_SIZE]);
 int run_label(struct settings *s, int argc, char **argv);
+int run_events(struct settings *s, int argc, char **argv);
 int run_publish(struct settings *s, int argc, char **argv);
 int run_rollback(struct settings *s, int argc, char **argv);
 int run_pause(struct settings *s, int argc, char **argv);

@@ -340,6 +340,23 @@ def test_timeouts():
         assert "takes a time" in Result(["run", f"--timeout={bad}", "wait"], b"").err
 
 
+def test_events():
+    put("wait", "wait\n")
+    run_detached("wait", "--name", "old")
+    p = subprocess.Popen([CREELCTL, "events", "--json"], stdout=subprocess.PIPE, text=True,
+                         env=environment())
+    assert json.loads(p.stdout.readline())["what"] == "none"
+    g = run_detached("wait", "--name", "w", "-l", "a=b")
+    ctl("kill", g)
+    ctl("rm", g)
+    got = [json.loads(p.stdout.readline()) for _ in range(3)]
+    p.kill()
+    p.wait()
+    assert [(e["what"], e["kind"], e["id"]) for e in got] == [
+        (w, "guest", int(g)) for w in ("created", "state", "removed")], got
+    assert got[1]["stop"] == "killed" and got[0]["labels"] == "a=b", got
+
+
 def test_publish():
     put("wait", "wait\n")
     run_detached("wait", "--name", "base")

@@ -805,12 +805,17 @@ TEST(one_that_was_not_to_be_kept_goes_with_its_last_reader)
 	struct guest_options o = {.remove_when_stopped = true};
 	struct guest_info g;
 	uint64_t position;
+	unsigned news;
 
 	fake_start(1, FRAMES, 0);
 	uint64_t gone = RUN_WITH(&o, EXIT(0)), read = RUN_WITH(&o, EXIT(0));
 	int slot = guest_reader_open(read, STREAM_OUT, &position);
 
 	fake_run(10);
+	/* until management was told how they ended */
+	CHECK_EQ(guest_get(gone, &g), 0);
+	while (guest_news(&position, &news))
+		;
 	CHECK_EQ(guest_get(gone, &g), ERR_NOENT);
 	CHECK_EQ(guest_get(read, &g), 0);
 	guest_reader_close(read, STREAM_OUT, slot);
