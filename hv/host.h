@@ -49,9 +49,6 @@ size_t host_log(uint64_t *seq, char *buf, size_t size);
 /* Random bytes from the seeded generator (hv/random.h). */
 void host_random(void *buf, size_t size);
 
-/* Nanoseconds since 1970, UTC. */
-uint64_t host_wall_ns(void);
-
 /* Microseconds since boot. */
 uint64_t host_now_us(void);
 
