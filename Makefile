@@ -718,6 +718,7 @@ debug-bochs: appliance
 E2E += tests/e2e/test_harness.py
 E2E += tests/e2e/test_image.py
 E2E += tests/e2e/test_boot.py
+E2E += tests/e2e/test_platform.py
 E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
 E2E += tests/e2e/test_sealed.py
@@ -746,8 +747,8 @@ TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py tests/e2e/test_agent.py
 TESTS += $(foreach m,qemu1 qemu2 bochs wire,"tests/emu/scenarios.py -k test_$(m) $(HOST_E2E)")
 
 test: setup
-	@$(MAKE) -s all test-guests iso
-	@tests/run $(TESTS)
+	@$(MAKE) -s all test-guests libcreel iso $(BUILD)/demo.iso
+	@tests/run -j 2 $(TESTS)
 
 setup:
 	@tests/setup
