@@ -166,7 +166,8 @@ int thing_label(uint64_t id, const char *set, const char *remove);
 int thing_publish(uint64_t id, bool public);
 
 /* Images. Bytes are appended in order; commit checks the file and makes the template that guests are
- * forked from. Until then the image has no name and can't be run. A committed image of the same name
+ * forked from: a slice of a large one at a time, ERR_AGAIN says that there is more of it. Until then the
+ * image has no name and can't be run. A committed image of the same name
  * and owner is replaced; guests that came from it go on. */
 int image_begin(uint64_t size, uint16_t owner, uint64_t *upload);
 int image_append(uint64_t upload, const uint8_t *data, size_t size);

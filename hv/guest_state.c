@@ -579,8 +579,12 @@ void object_release(struct object *o, unsigned core_id)
 		budget_put(&hv.pool, charged);
 		break;
 	}
-	case OBJECT_IMAGE:
 	case OBJECT_UPLOAD:
+		if (image_of(o)->draft)
+			object_release(&image_of(o)->draft->object, core_id);
+		release_frozen(core, o, &image_of(o)->machine);
+		break;
+	case OBJECT_IMAGE:
 		release_frozen(core, o, &image_of(o)->machine);
 		break;
 	case OBJECT_KINDS:

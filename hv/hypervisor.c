@@ -71,8 +71,10 @@ void hypervisor_put_images(const struct boot_info *info)
 
 		if (!err)
 			err = image_append(upload, b->data, b->size);
-		if (!err)
-			err = image_commit(upload, b->name, &id);
+		do {
+			if (!err || err == ERR_AGAIN)
+				err = image_commit(upload, b->name, &id);
+		} while (err == ERR_AGAIN);
 		if (!err) {
 			log_info("image %s: %llu bytes", b->name, (unsigned long long)b->size);
 			continue;

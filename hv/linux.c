@@ -58,6 +58,8 @@ enum {
 #define ATTRIBUTES_LDT  (0x082 | SEG_UNUSABLE)
 #define TSS_LIMIT       0x67
 
+#define LOAD_SLICE (512 * KIB) /* of a file that is loaded at once */
+
 static struct core *boot_core(void)
 {
 	return cores[0];
@@ -142,23 +144,53 @@ static int put_acpi(struct image *t)
 	return put(t, ACPI_GPA, tables, sizeof(tables));
 }
 
+/*
+ * Copy the rest of a part, of which t->loaded counts from *before on, as far as *left goes: ERR_AGAIN when that
+ * was not all.
+ */
 static int put_part(struct image *t, const struct image *upload, const struct bundle_part *part,
-	gpa_t to)
+	gpa_t to, uint64_t *before, uint64_t *left)
 {
-	for (uint64_t done = 0; done < part->size;) {
+	uint64_t done = MIN(t->loaded - *before, part->size);
+
+	*before += done;
+	while (done < part->size) {
+		if (!*left)
+			return ERR_AGAIN;
 		uint64_t from = part->offset + done;
 		uint64_t n = MIN(part->size - done, PAGE_SIZE - from % PAGE_SIZE);
+
+		n = MIN(n, *left);
 		const uint8_t *page = gmem_page(&upload->machine.mem, from);
 		int err = page ? put(t, to + done, page + from % PAGE_SIZE, n) : OK;
 
 		if (err)
 			return err;
 		done += n;
+		t->loaded += n;
+		*before += n;
+		*left -= n;
 	}
 	return OK;
 }
 
-static int fill(struct image *t, const struct image *upload, const struct bundle *b)
+/* The parts of the file, a slice of them. */
+static int load(struct image *t, const struct image *upload, const struct bundle *b)
+{
+	uint64_t before = 0, left = LOAD_SLICE;
+	int err = put_part(t, upload, &b->cmdline, GPA_CMDLINE, &before, &left);
+
+	if (!err)
+		err = put_part(t, upload, &b->payload, b->kernel_address, &before, &left);
+	if (!err)
+		err = put_part(t, upload, &b->initrd, b->initrd_address, &before, &left);
+	if (!err)
+		err = put_part(t, upload, &b->disk, VBLK_GPA, &before, &left);
+	return err;
+}
+
+/* All that is not out of the file. */
+static int prepare(struct image *t, const struct bundle *b)
 {
 	int err = put_tables(t);
 
@@ -168,14 +200,6 @@ static int fill(struct image *t, const struct image *upload, const struct bundle
 		err = put_acpi(t);
 	if (!err)
 		err = put_reset_code(t);
-	if (!err)
-		err = put_part(t, upload, &b->cmdline, GPA_CMDLINE);
-	if (!err)
-		err = put_part(t, upload, &b->payload, b->kernel_address);
-	if (!err)
-		err = put_part(t, upload, &b->initrd, b->initrd_address);
-	if (!err)
-		err = put_part(t, upload, &b->disk, VBLK_GPA);
 	return err;
 }
 
@@ -207,38 +231,54 @@ static void set_registers(struct vcpu *v, uint64_t entry)
 	v->seg[SEG_TR] = (struct vm_segment){.limit = TSS_LIMIT, .attributes = ATTRIBUTES_TSS};
 }
 
+/* A template with nothing in it that comes out of the file. */
+static int begin(const struct image *upload, const struct bundle *b, struct image **out)
+{
+	const struct gmem_extent extents[] = {
+		{.base = 0, .size = b->memory},
+		{.base = VIRTIO_MEMORY, .size = VIRTIO_MEMORY_SIZE},
+		{.base = VBLK_GPA, .size = align_up(b->disk.size, PAGE_SIZE)},
+	};
+	struct core *core = boot_core();
+	struct image *t;
+	int err = image_create(OBJECT_IMAGE, upload->object.owner, extents,
+		ARRAY_SIZE(extents) - !b->disk.size, &t);
+
+	if (err)
+		return err;
+	t->size = upload->size;
+	t->memory = b->memory;
+	t->machine.image_end = b->end;
+	set_registers(&t->machine.vcpu, b->entry);
+	xstate_reset(object_xstate(&t->object));
+	err = board_create(core, t->machine.mem.account, b->disk.size, &t->machine.board);
+	if (!err)
+		err = prepare(t, b);
+	if (err)
+		object_release(&t->object, core->id);
+	else
+		*out = t;
+	return err;
+}
+
 int linux_template(struct image *upload, struct image **out)
 {
 	struct core *core = boot_core();
 	char why[BUNDLE_ERROR_MAX];
 	struct bundle b;
-	struct image *t;
 	int err = bundle_parse(&b, image_read_upload, upload, upload->size, why);
 
 	if (err)
 		return guest_fail(core, err, "%s", why[0] ? why : err_str(err));
-	const struct gmem_extent extents[] = {
-		{.base = 0, .size = b.memory},
-		{.base = VIRTIO_MEMORY, .size = VIRTIO_MEMORY_SIZE},
-		{.base = VBLK_GPA, .size = align_up(b.disk.size, PAGE_SIZE)},
-	};
-
-	err = image_create(OBJECT_IMAGE, upload->object.owner, extents, ARRAY_SIZE(extents) - !b.disk.size, &t);
-	if (err)
-		return guest_fail(core, err, "%s", err_str(err));
-	t->size = upload->size;
-	t->memory = b.memory;
-	t->machine.image_end = b.end;
-	set_registers(&t->machine.vcpu, b.entry);
-	xstate_reset(object_xstate(&t->object));
-	err = board_create(core, t->machine.mem.account, b.disk.size,
-		&t->machine.board);
+	if (!upload->draft)
+		err = begin(upload, &b, &upload->draft);
 	if (!err)
-		err = fill(t, upload, &b);
-	if (err) {
-		object_release(&t->object, core->id);
+		err = load(upload->draft, upload, &b);
+	if (err == ERR_AGAIN)
+		return err;
+	if (err)
 		return guest_fail(core, err, "loading the kernel: %s", err_str(err));
-	}
-	*out = t;
+	*out = upload->draft;
+	upload->draft = NULL;
 	return OK;
 }

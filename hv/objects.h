@@ -112,6 +112,8 @@ struct image {
 	uint64_t size;   /* of the file */
 	uint64_t memory; /* of a guest that asks for no other size */
 	uint64_t filled; /* OBJECT_UPLOAD: machine.mem holds so many bytes of the file, from address 0 */
+	struct image *draft; /* OBJECT_UPLOAD: the template that is being made of it; NULL: none */
+	uint64_t loaded; /* of a draft: bytes of its parts that have been copied */
 };
 
 _Static_assert(sizeof(struct guest) <= XSTATE_OFFSET, "a guest is one frame");

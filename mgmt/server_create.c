@@ -206,8 +206,26 @@ void create_start(
 
 static enum step put_step(struct request *r)
 {
-	(void)r;
-	return STEP_WAIT;
+	struct put_state *p = &r->put;
+	struct image_info info;
+	uint64_t id;
+	int err;
+
+	if (!p->commits)
+		return STEP_WAIT;
+	err = image_commit(p->upload, p->name, &id);
+	if (err == ERR_AGAIN)
+		return STEP_MORE;
+	if (err == OK) {
+		p->upload = 0;
+		event_of(r->conn->server, PROTO_KIND_IMAGE, id, PROTO_EVENT_CREATED);
+		err = image_next(id - 1, &info);
+	}
+	if (err < 0)
+		request_error(r->conn, r->number, err);
+	else
+		image_send(r->conn, r->number, PROTO_FINAL, &info);
+	return STEP_OVER;
 }
 
 bool request_is_put(const struct request *r)
@@ -299,25 +317,15 @@ void put_commit(struct request *r)
 {
 	struct put_state *p = &r->put;
 	struct conn *c = r->conn;
-	struct image_info info;
-	uint64_t id;
-	int err;
 
+	if (p->commits)
+		return;
 	if (p->received != p->size) {
 		conn_error(c, r->number, PROTO_E_INVALID, "the upload has %llu bytes of %llu",
 			(unsigned long long)p->received, (unsigned long long)p->size);
 		request_free(r);
 		return;
 	}
-	err = image_commit(p->upload, p->name, &id);
-	if (err == OK) {
-		p->upload = 0;
-		event_of(c->server, PROTO_KIND_IMAGE, id, PROTO_EVENT_CREATED);
-		err = image_next(id - 1, &info);
-	}
-	if (err < 0)
-		request_error(c, r->number, err);
-	else
-		image_send(c, r->number, PROTO_FINAL, &info);
-	request_free(r);
+	p->commits = true;
+	request_wake(r);
 }

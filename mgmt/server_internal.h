@@ -132,6 +132,7 @@ struct put_state {
 	char name[PROTO_NAME_MAX];
 	uint64_t upload, size, received;
 	uint32_t credit; /* that the client has left */
+	bool commits;    /* all is there, and is being made an image */
 };
 
 struct output_state {
