@@ -23,6 +23,7 @@ static struct rootfs rootfs;
 const struct option image_options[] = {
 	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),
 	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),
+	FILENAME(0, "disk", &settings.disk, "its disk, which guests share and each may change"),
 	FILENAME(0, "rootfs", &rootfs.path, "or a folder, tar file or OCI image layout to make it of"),
 	FILENAME(0, "modules", &rootfs.modules, "with --rootfs: its modules (lib/modules/VERSION beside it)"),
 	FILENAME(0, "agent", &rootfs.agent, "with --rootfs: creel-agent (beside creelctl)"),

@@ -224,7 +224,7 @@ def the_kernel_for_all_machines_boots_too(host):
         f.write(guest.initrd())
     client = Attached(host, "run", "-i", "--kernel", guest.kernel("amd64"), "--initrd", initrd,
                       "--cmdline", "console=ttyS0 panic=-1 quiet", "-m", "160M")
-    until(client, "shell")
+    until(client, "shell", 3 * BOOT)
     number = newest(host)
     assert not client.ask("uname -r")[0].endswith("-cloud-amd64")
     assert client.ask("echo $((6 * 7))") == ["42"]
