@@ -722,6 +722,7 @@ E2E += tests/e2e/test_platform.py
 E2E += tests/e2e/test_debug.py
 E2E += tests/e2e/test_run.py
 E2E += tests/e2e/test_sealed.py
+E2E += tests/e2e/test_owners.py
 E2E += tests/e2e/test_burst.py
 E2E += tests/e2e/test_host.py
 
