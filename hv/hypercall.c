@@ -240,6 +240,10 @@ static void go_behind(struct vcpu *v, const struct vm_exit *exit)
 {
 	v->rip = exit->next_rip;
 	v->sti_shadow = false;
+	if (v->rflags & RFLAGS_TF) {
+		v->dr6 |= DR6_BS;
+		v->pending = (struct vm_event){ .kind = EVENT_EXCEPTION, .vector = VECTOR_DB };
+	}
 }
 
 static enum run_next call_snapshot(const struct call *c)
@@ -258,15 +262,13 @@ static enum run_next call_snapshot(const struct call *c)
 	exit_unload(c->core, g);
 	/* The snapshot is of the guest behind the call, with 0 as its result. */
 	struct vcpu *v = &g->machine.vcpu;
-	bool shadow = v->sti_shadow;
+	const struct vcpu before = *v;
 
 	go_behind(v, c->exit);
 	v->regs[REG_RAX] = 0;
 	int err = snapshot_take(c->core, g, g->object.owner, g->budget, name, &s);
 
-	v->rip = c->exit->rip;
-	v->sti_shadow = shadow;
-	v->regs[REG_RAX] = CREEL_CALL_SNAPSHOT;
+	*v = before;
 	exit_reload(c->core, g);
 	if (err == ERR_AGAIN) /* frames are on their way back: the call is made again */
 		return RUN_YIELD;

@@ -68,6 +68,7 @@ struct vcpu {
 	uint64_t tsc_offset;      /* guest TSC = host TSC + offset; set before load() */
 	bool sti_shadow;          /* interrupts blocked for one instruction by STI or MOV SS */
 	bool nmi_blocked;         /* an NMI handler runs */
+	uint32_t pending_debug;   /* VT-x: debug traps due behind the last instruction, as in the VMCS */
 	struct vm_event pending;  /* injected at the next entry; set by the core or by a cut-short exit */
 	bool want_window;         /* exit with EXIT_WINDOW as soon as an interrupt can be delivered */
 };

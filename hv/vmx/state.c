@@ -95,12 +95,16 @@ static void write_pdptes(const struct vcpu *v)
 static void load_interruptibility(const struct vcpu *v)
 {
 	uint32_t blocked = v->nmi_blocked ? BLOCKED_BY_NMI : 0;
-	bool trap = v->sti_shadow && (v->rflags & RFLAGS_TF);
+	uint32_t pending = v->pending_debug;
 
-	if (v->sti_shadow)
+	if (v->sti_shadow) {
 		blocked |= v->rflags & RFLAGS_IF ? BLOCKED_BY_STI : BLOCKED_BY_MOV_SS;
+		pending &= ~PENDING_DEBUG_BS;
+		if (v->rflags & RFLAGS_TF)
+			pending |= PENDING_DEBUG_BS;
+	}
 	vmwrite(GUEST_INTERRUPTIBILITY, blocked);
-	vmwrite(GUEST_PENDING_DEBUG, trap ? PENDING_DEBUG_BS : 0);
+	vmwrite(GUEST_PENDING_DEBUG, pending);
 	vmwrite(GUEST_ACTIVITY, ACTIVITY_ACTIVE);
 }
 
@@ -203,6 +207,7 @@ void vmx_store(struct core *core, struct vcpu *v)
 	v->sysenter_eip = vmread(GUEST_SYSENTER_EIP);
 	v->sti_shadow = blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
 	v->nmi_blocked = blocked & BLOCKED_BY_NMI;
+	v->pending_debug = (uint32_t)vmread(GUEST_PENDING_DEBUG);
 	store_registers(c, v);
 }
 

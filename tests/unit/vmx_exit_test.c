@@ -546,6 +546,7 @@ TEST(vmx_load_and_store_keep_everything)
 		vcpu.xss = want.xss;
 		vcpu.tsc_offset = want.tsc_offset;
 		vcpu.pending = want.pending;
+		want.pending_debug = want.sti_shadow && (want.rflags & RFLAGS_TF) ? PENDING_DEBUG_BS : 0;
 		vcpu.want_window = want.want_window;
 		vmx_ops.store(&core, &vcpu);
 		for (size_t i = 0; i < sizeof(vcpu) / 8; i++)
@@ -589,6 +590,22 @@ TEST(vmx_single_step_through_a_shadow_can_enter)
 	vmx_ops.load(&core, &vcpu);
 	CHECK_EQ(paper.field[GUEST_INTERRUPTIBILITY], BLOCKED_BY_MOV_SS);
 	CHECK_EQ(paper.field[GUEST_PENDING_DEBUG], 0);
+}
+
+TEST(vmx_trap_behind_an_emulated_instruction_survives_a_switch)
+{
+	reset();
+	fill(&vcpu, 4);
+	vcpu.sti_shadow = false;
+	vcpu.rflags |= RFLAGS_TF;
+	vmx_ops.load(&core, &vcpu);
+	CHECK_EQ(paper.field[GUEST_PENDING_DEBUG], 0);
+	vmx_ops.skip(&core, &vcpu, &(struct vm_exit){ .kind = EXIT_CPUID, .next_rip = 0x42 });
+	vmx_ops.store(&core, &vcpu);
+	paper.field[GUEST_PENDING_DEBUG] = 0;
+	vmx_ops.load(&core, &vcpu);
+	CHECK_EQ(paper.field[GUEST_RIP], 0x42);
+	CHECK_EQ(paper.field[GUEST_PENDING_DEBUG], PENDING_DEBUG_BS);
 }
 
 TEST(vmx_set_cr_completes_what_exited)
