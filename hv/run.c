@@ -172,9 +172,14 @@ void run_turn(struct core *core, service_fn *service)
 	uint64_t now = rdtsc(), share_end = busy ? now + (now - start) : now;
 	bool ran;
 
-	do
+	for (;;) {
 		ran = run_next_guest(core, service_at);
-	while (ran && rdtsc() < share_end);
+		if (!ran || rdtsc() >= share_end)
+			break;
+		/* What asked for attention gets it in the next turn; until then it must not end each
+		 * of the guests' slices at the first exit. */
+		__atomic_store_n(&core->sched.attention, 0, __ATOMIC_SEQ_CST);
+	}
 	if (!ran && !busy)
 		idle(core, MIN(service_at, sched_next_timer(core)));
 }

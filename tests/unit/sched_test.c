@@ -170,6 +170,30 @@ TEST(attention_and_work_keep_a_core_awake)
 	end();
 }
 
+/* Management that took a while, and another packet meanwhile. */
+static bool busy_service(uint64_t *next)
+{
+	(void)next;
+	fake_advance(1000000);
+	sched_attention(cores[0]);
+	return true;
+}
+
+TEST(attention_in_a_guests_share_ends_one_slice)
+{
+	static const struct fake_op caller[] = {
+		{.op = FAKE_CALL, .a = {CREEL_CALL_CLOCK, CREEL_CLOCK_MONOTONIC}},
+		{.op = FAKE_JUMP, .a = {0}},
+	};
+
+	fake_start(1, FRAMES, 0);
+	(void)start(fake_image("caller", caller, ARRAY_SIZE(caller)), 100);
+	run_turn(cores[0], busy_service);
+	CHECK(cores[0]->meter[METER_HYPERCALL].count > 1000);
+	CHECK_EQ(cores[0]->meter[METER_LOAD].count, 2);
+	end();
+}
+
 #define SLEEPERS 100
 
 /* Each sleeps until its own moment, and leaves the moment it woke at in its memory. */
