@@ -563,19 +563,27 @@ def payloads_with_changed_bytes(host):
     r = random.Random(9)
     obeyed = (wire.HELLO, wire.HOST_POWER, wire.REMOVE, wire.REMOVE_IMAGE)
     known = {kind: p for kind, p in golden().items() if kind not in obeyed}
+    client, left = None, 0
     with unchanged(host):
-        for _ in range(400):
+        for n in range(400):
             kind, payload = r.choice(list(known.items()))
             payload = bytearray(payload)
             for _ in range(r.randint(1, 3)):
                 if payload:
                     payload[r.randrange(len(payload))] = r.choice((0, 1, 0x7f, 0xff, r.randrange(256)))
-            with Client(host) as client:
-                client.send(frame(kind, r.choice((1, 1 << 63)), bytes(payload)))
-                client.send(frame(wire.GET_INFO, 5))
+            if not left: # requests that wait for something stay until their connection goes
+                client, left = Client(host), 20
+            left -= 1
+            client.send(frame(kind, r.choice((2 * n + 1, (1 << 63) + n)), bytes(payload)))
+            client.send(frame(wire.GET_INFO, 2 * n + 2))
+            last = client.receive()
+            while last and last[2] != 2 * n + 2:
                 last = client.receive()
-                while last and last[0] != wire.INFO and not (last[0] == wire.ERROR and last[2] != 1):
-                    last = client.receive()
+            if not last or not left:
+                client.socket.close()
+                left = 0
+        if left:
+            client.socket.close()
         another_client(host)
 
 
