@@ -298,6 +298,12 @@ int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t w
 
 	if (!g)
 		return ERR_NOENT;
+	if ((max_pages || max_guests) && g->budget == g->charged) { /* below BUDGET_MAX_DEPTH */
+		drop_guest(g);
+		return guest_fail(boot_core(), ERR_UNSUPPORTED,
+			"guest %lu lies so many forks deep that it shares the limits of one above: set them there",
+			id);
+	}
 	if (max_pages)
 		budget_set_limit(g->budget, BUDGET_PAGES, max_pages);
 	if (max_guests)

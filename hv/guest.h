@@ -197,7 +197,8 @@ int guest_timeout(uint64_t id, uint64_t ns, bool running);
  * as host_now_us() counts. UINT64_MAX: none's. */
 void guest_expire(void);
 uint64_t guest_deadline_us(void);
-/* Change budget and weight; zero leaves a field. */
+/* Change budget and weight; zero leaves a field. ERR_UNSUPPORTED: the budget is not this guest's alone,
+ * it lies too deep. */
 int guest_limit(uint64_t id, uint64_t max_pages, uint64_t max_guests, uint32_t weight);
 
 int guest_get(uint64_t id, struct guest_info *info);

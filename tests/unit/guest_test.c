@@ -800,6 +800,27 @@ TEST(a_guest_at_its_memory_limit_goes_on_when_it_is_raised)
 	end();
 }
 
+TEST(a_limit_that_a_guest_shares_with_those_above_is_not_its_own)
+{
+	fake_start(1, FRAMES, 0);
+	uint64_t first = RUN(CALL(CREEL_CALL_FORK, 1, 0, CREEL_FORK_KEEP), JUMP_0(REG_RAX, 0), SPIN);
+
+	fake_run(200);
+	unsigned generations = 0;
+	struct guest_info deepest = info_of(first), next;
+
+	for (uint64_t id = 0; guest_next(id, &next) == 0; id = next.id) {
+		deepest = next;
+		generations++;
+	}
+	CHECK(generations > BUDGET_MAX_DEPTH);
+	CHECK_EQ(guest_limit(first, 100, 100, 0), 0);
+	CHECK_EQ(guest_limit(deepest.id, 100, 0, 0), ERR_UNSUPPORTED);
+	CHECK_EQ(guest_limit(deepest.id, 0, 100, 0), ERR_UNSUPPORTED);
+	CHECK_EQ(guest_limit(deepest.id, 0, 0, 50), 0);
+	end();
+}
+
 TEST(one_that_was_not_to_be_kept_goes_with_its_last_reader)
 {
 	struct guest_options o = {.remove_when_stopped = true};
