@@ -234,8 +234,9 @@ VERSION := $(shell sed -n 's/^\#define CREEL_VERSION "\(.*\)"/\1/p' lib/version.
 $(BUILD)/libcreel.pc: mgmt/client/libcreel.pc.in lib/version.h FORCE
 	@sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@VERSION@,$(VERSION),' $< >$@
 
-install: creelctl libcreel man $(BUILD)/libcreel.pc
+install: creelctl libcreel man agent $(BUILD)/libcreel.pc
 	$(INSTALL) -D -m 755 $(BUILD)/creelctl $(DESTDIR)$(PREFIX)/bin/creelctl
+	$(INSTALL) -D -m 755 $(BUILD)/creel-agent $(DESTDIR)$(PREFIX)/lib/creel/creel-agent
 	$(INSTALL) -D -m 644 mgmt/client/creel.h $(DESTDIR)$(PREFIX)/include/creel.h
 	$(INSTALL) -D -m 644 $(BUILD)/libcreel.a $(DESTDIR)$(LIBDIR)/libcreel.a
 	$(INSTALL) -D -m 644 $(BUILD)/libcreel.so $(DESTDIR)$(LIBDIR)/libcreel.so.1

@@ -130,7 +130,8 @@ int run_manual(struct settings *s, int argc, char **argv)
 		return EXIT_DONE;
 	}
 	for (const struct command_group *g = command_groups; g->title; g++) {
-		printf(".Ss %s\n.Bl -tag -width Ds\n", g->title);
+		/* (the first word may be a macro's name) */
+		printf(".Ss \\&%s\n.Bl -tag -width Ds\n", g->title);
 		for (const struct command *c = g->commands; c->name; c++) {
 			if (c->summary)
 				command_entry(c);

@@ -102,10 +102,23 @@ def test_manuals():
     for line in ctl("help").out.split("Options:")[0].splitlines():
         if line.startswith("  "):
             assert f"\n     {line[2:18].strip()}" in text[pages[0]], line
+    assert "\n   In Linux guests\n" in text[pages[0]], "a title is taken for a macro"
     for name in declared():
         assert f"{name}(" in text[pages[1]], name
         with open(os.path.join(three, name + ".3")) as f:
             assert f.read() == ".so man3/libcreel.3\n"
+
+
+def test_image_build_finds_the_agent():
+    kernel, rootfs = (os.path.join(folder.name, n) for n in ("vmlinuz", "rootfs"))
+    with open(kernel, "wb") as f:
+        f.write(bytes(0x1fe) + b"\x55\xaa\xeb\x62HdrS")
+    os.mkdir(rootfs)
+    run(os.path.join(USR, "bin/creelctl"), "image", "build", "--kernel", kernel, "--rootfs", rootfs,
+        os.path.join(folder.name, "out.bundle"))
+    with open(os.path.join(USR, "lib/creel/creel-agent"), "rb") as agent, \
+            open(os.path.join(folder.name, "out.bundle"), "rb") as f:
+        assert agent.read() in f.read()
 
 
 def complete_in_bash(*words):
