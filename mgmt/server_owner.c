@@ -113,6 +113,8 @@ static const char *kind_name(unsigned kinds)
 		return "image";
 	case 1u << PROTO_KIND_GUEST | 1u << PROTO_KIND_SNAPSHOT:
 		return "guest or snapshot";
+	case 1u << PROTO_KIND_SNAPSHOT | 1u << PROTO_KIND_IMAGE:
+		return "snapshot or image";
 	default:
 		return "guest, snapshot or image";
 	}

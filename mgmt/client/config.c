@@ -1,6 +1,7 @@
 #include "mgmt/client/config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SHOWN_MAX 40 /* bytes of a bad word that an error repeats */
@@ -47,13 +48,45 @@ bool client_host_name(const char *name)
 
 bool client_host_address(const char *address)
 {
+	char host[CREEL_ADDRESS_SIZE], port[CONFIG_PORT_SIZE];
 	size_t size = strlen(address);
 
 	for (size_t i = 0; i < size; i++) {
 		if (address[i] <= ' ' || address[i] > '~' || address[i] == '#')
 			return false;
 	}
-	return size > 0 && size < CREEL_ADDRESS_SIZE;
+	return client_split_address(address, host, port);
+}
+
+bool client_split_address(
+	const char *address, char host[CREEL_ADDRESS_SIZE], char port[CONFIG_PORT_SIZE])
+{
+	const char *colon = strrchr(address, ':'), *begin = address,
+		   *end = address + strlen(address);
+	const char *number = "";
+
+	if (address[0] == '[') {
+		begin = address + 1;
+		end = strchr(address, ']');
+		if (!end || (end[1] && end[1] != ':'))
+			return false;
+		if (end[1])
+			number = end + 2;
+	} else if (colon && strchr(address, ':') == colon) {
+		end = colon;
+		number = colon + 1;
+		if (!*number)
+			return false;
+	}
+	if (end == begin || strlen(address) >= CREEL_ADDRESS_SIZE ||
+		strlen(number) >= CONFIG_PORT_SIZE)
+		return false;
+	memcpy(host, begin, (size_t)(end - begin));
+	host[end - begin] = 0;
+	snprintf(port, CONFIG_PORT_SIZE, "%s", number);
+	if (!*number)
+		snprintf(port, CONFIG_PORT_SIZE, "%u", CREEL_DEFAULT_PORT);
+	return strspn(port, "0123456789") == strlen(port) && atol(port) > 0 && atol(port) < 65536;
 }
 
 const struct config_host *client_config_find(const struct client_config *config, const char *name)
@@ -91,7 +124,7 @@ static bool set_host(struct parser *p, char *value)
 	if (!client_host_name(name))
 		return wrong(p, "\"%s\" can't be a name: use letters, digits, dots and dashes", name);
 	if (!client_host_address(address))
-		return wrong(p, "\"%s\" can't be an address", address);
+		return wrong(p, "\"%s\" is no address: give HOST or HOST:PORT", address);
 	if (!creel_key_parse(new.host.key, key))
 		return wrong(p, "\"%s\" is no key, which has 64 hexadecimal digits", key);
 	if (client_config_find(config, name))

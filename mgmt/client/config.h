@@ -16,6 +16,7 @@
 #define CONFIG_LINE_MAX  1024
 #define CONFIG_HOSTS_MAX 256
 #define CONFIG_ERROR_MAX 240
+#define CONFIG_PORT_SIZE 6
 
 struct config_host {
 	struct creel_host host;
@@ -39,5 +40,8 @@ const struct config_host *client_config_find(const struct client_config *config,
 /* What a host may be called; and what may stand for an address in the file. */
 bool client_host_name(const char *name);
 bool client_host_address(const char *address);
+/* Splits HOST, HOST:PORT, [HOST]:PORT; false if it is none of these. */
+bool client_split_address(
+	const char *address, char host[CREEL_ADDRESS_SIZE], char port[CONFIG_PORT_SIZE]);
 
 #endif

@@ -1,4 +1,5 @@
 /* A connection of libcreel: the socket, the hello, and frames over it. */
+#include "mgmt/client/config.h"
 #include "mgmt/client/internal.h"
 
 #include "lib/wipe.h"
@@ -252,37 +253,6 @@ int client_unexpected(struct creel *c, const struct frame *f)
 
 /* ---- connecting ---- */
 
-/* Splits HOST, HOST:PORT, [HOST]:PORT; false if it is none of these. */
-static bool split_address(
-	const char *address, char *host, size_t host_size, char *port, size_t port_size)
-{
-	const char *colon = strrchr(address, ':'), *begin = address,
-		   *end = address + strlen(address);
-	const char *number = "";
-
-	if (address[0] == '[') {
-		begin = address + 1;
-		end = strchr(address, ']');
-		if (!end || (end[1] && end[1] != ':'))
-			return false;
-		if (end[1])
-			number = end + 2;
-	} else if (colon && strchr(address, ':') == colon) {
-		end = colon;
-		number = colon + 1;
-		if (!*number)
-			return false;
-	}
-	if (end == begin || (size_t)(end - begin) >= host_size || strlen(number) >= port_size)
-		return false;
-	memcpy(host, begin, (size_t)(end - begin));
-	host[end - begin] = 0;
-	snprintf(port, port_size, "%s", number);
-	if (!*number)
-		snprintf(port, port_size, "%u", CREEL_DEFAULT_PORT);
-	return strspn(port, "0123456789") == strlen(port) && atol(port) > 0 && atol(port) < 65536;
-}
-
 static int connect_within(int fd, const struct addrinfo *a, int timeout_ms)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -352,13 +322,13 @@ static int reach(struct creel *c, const char *address, int timeout_ms)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct addrinfo *list, *a;
-	char host[256], port[8];
+	char host[CREEL_ADDRESS_SIZE], port[CONFIG_PORT_SIZE];
 	int error = 0, one = 1;
 
 	if (c->inside)
 		return client_fail(c, CREEL_INVALID, "a callback can't connect");
 	end_connection(c);
-	if (!split_address(address, host, sizeof(host), port, sizeof(port)))
+	if (!client_split_address(address, host, port))
 		return client_fail(c, CREEL_INVALID,
 			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117",
 			address);

@@ -161,7 +161,8 @@ static int from_environment(
 {
 	*out = (struct creel_host){.is_default = false};
 	if (!client_host_address(host))
-		return client_fail(c, CREEL_INVALID, "\"%s\" is no host's name or address", host);
+		return client_fail(c, CREEL_INVALID,
+			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117", host);
 	strcpy(out->address, host);
 	if (!creel_key_parse(out->key, key))
 		return client_fail(c, CREEL_INVALID,
@@ -274,7 +275,9 @@ static int add(struct creel *c, const struct book *b, const char *name, const ch
 		return client_fail(c, CREEL_INVALID,
 			"\"%s\" can't be a name: use letters, digits, dots and dashes", name);
 	if (!client_host_address(address))
-		return client_fail(c, CREEL_INVALID, "\"%s\" can't be an address", address);
+		return client_fail(c, CREEL_INVALID,
+			"\"%s\" is no address: give HOST or HOST:PORT, as in 192.0.2.7:7117",
+			address);
 	if (there)
 		return client_fail(c, CREEL_EXIST, "host %s is known already, at %s; remove it first",
 			name, there->host.address);

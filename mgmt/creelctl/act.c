@@ -207,8 +207,12 @@ static int put_file(struct settings *s, FILE *f, const char *path, const char *n
 		return EXIT_REFUSED;
 	}
 	code = upload_file(s, f, (uint64_t)st.st_size, name, &image);
-	if (code != CREEL_OK)
-		return failed(s, code);
+	if (code != CREEL_OK) {
+		if (code != CREEL_INVALID)
+			return failed(s, code);
+		complain("%s: %s", path, creel_error_text(s->host_connection));
+		return EXIT_REFUSED;
+	}
 	if (s->json) {
 		json_begin_object(NULL);
 		json_number("id", image.id);

@@ -216,6 +216,14 @@ static bool set_option(const struct option *o, const char *value)
 		return true;
 	case OPTION_TEXT:
 	case OPTION_FILE:
+		if (!value[0]) {
+			complain("--%s needs a value that is not empty: --%s %s", o->name, o->name,
+				o->value);
+			return false;
+		}
+		*(const char **)o->to = value;
+		return true;
+	case OPTION_LINE:
 		*(const char **)o->to = value;
 		return true;
 	case OPTION_NUMBER:

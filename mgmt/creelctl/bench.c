@@ -5,6 +5,7 @@
  */
 #include "mgmt/creelctl/creelctl.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -328,8 +329,13 @@ static int make_plan(int argc, char **argv)
 	plan.source = argc ? argv[0] : NULL;
 	if (!mix)
 		mix = plan.source ? "fork=4,kill=4,info=2" : "info";
-	if (asked.concurrency + asked.idle > CLIENTS_MAX || asked.batch > KEPT_MAX) {
-		complain("at most %u connections and batches of %u", CLIENTS_MAX, KEPT_MAX);
+	if (asked.concurrency > CLIENTS_MAX || asked.idle > CLIENTS_MAX - asked.concurrency) {
+		complain("--concurrency and --idle are at most %u together, not %" PRIu64 " and %" PRIu64,
+			CLIENTS_MAX, asked.concurrency, asked.idle);
+		return EXIT_USAGE;
+	}
+	if (asked.batch > KEPT_MAX) {
+		complain("--batch takes 1 to %u, not %" PRIu64, KEPT_MAX, asked.batch);
 		return EXIT_USAGE;
 	}
 	if (!parse_mix(mix)) {
@@ -474,6 +480,26 @@ static double run_clients(struct client *clients)
 	return (double)(now_ns() - start) / 1e9;
 }
 
+/* There is no use in asking for what isn't there ten thousand times a second. */
+static int check_names(struct settings *s)
+{
+	struct creel_item item;
+	int code = CREEL_OK;
+
+	if (plan.source) {
+		code = creel_get(s->host_connection, CREEL_GUEST, plan.source, &item);
+		if (code == CREEL_NOENT)
+			code = creel_get(s->host_connection, CREEL_SNAPSHOT, plan.source, &item);
+		if (code == CREEL_NOENT) {
+			complain("there is no guest or snapshot named %s", plan.source);
+			return EXIT_REFUSED;
+		}
+	}
+	if (code == CREEL_OK && plan.weight[RUN])
+		code = creel_get(s->host_connection, CREEL_IMAGE, asked.image, &item);
+	return code == CREEL_OK ? EXIT_DONE : failed(s, code);
+}
+
 static int run_bench(struct settings *s, int argc, char **argv)
 {
 	const struct sigaction interrupt = {.sa_handler = on_interrupt};
@@ -481,6 +507,8 @@ static int run_bench(struct settings *s, int argc, char **argv)
 	uint64_t n = asked.concurrency + asked.idle;
 	struct client *clients;
 
+	if (status == EXIT_DONE)
+		status = check_names(s);
 	if (status != EXIT_DONE)
 		return status;
 	clients = calloc(n, sizeof(*clients));

@@ -24,11 +24,14 @@ const struct option image_options[] = {
 	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),
 	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),
 	FILENAME(0, "disk", &settings.disk, "its disk, which guests share and each may change"),
-	FILENAME(0, "rootfs", &rootfs.path, "or a folder, tar file or OCI image layout to make it of"),
-	FILENAME(0, "modules", &rootfs.modules, "with --rootfs: its modules (lib/modules/VERSION beside it)"),
-	FILENAME(0, "agent", &rootfs.agent, "with --rootfs: creel-agent (beside creelctl)"),
+	VALUE(0, "rootfs", FILE, &rootfs.path, "PATH",
+		"or a folder, tar file or OCI image layout to make it of"),
+	VALUE(0, "modules", FILE, &rootfs.modules, "FOLDER",
+		"with --rootfs: its modules (lib/modules/VERSION beside it)"),
+	FILENAME(0, "agent", &rootfs.agent,
+		"with --rootfs: creel-agent (the one that came with creelctl)"),
 	VALUE('u', "user", TEXT, &rootfs.user, "UID[:GID]", "with --rootfs: of the entry point"),
-	VALUE(0, "cmdline", TEXT, &settings.cmdline, "TEXT",
+	VALUE(0, "cmdline", LINE, &settings.cmdline, "TEXT",
 		"its command line (console=ttyS0 panic=-1)"),
 	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "memory of its guests (256M)"),
 	END_OPTIONS,
@@ -70,6 +73,25 @@ static bool add_file(FILE *to, const char *path, uint64_t *at, struct bundle_par
 	return good && align(to, at);
 }
 
+/* Linux, Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header"; the host looks at the rest. */
+static bool is_bzimage(const char *path)
+{
+	static const uint8_t flag[] = {0x55, 0xaa}, magic[] = {'H', 'd', 'r', 'S'};
+	uint8_t head[0x206] = {0};
+	FILE *f = fopen(path, "rb");
+
+	if (!f) {
+		complain("can't open %s: %s", path, strerror(errno));
+		return false;
+	}
+	(void)!fread(head, 1, sizeof(head), f);
+	fclose(f);
+	if (!memcmp(head + 0x1fe, flag, sizeof(flag)) && !memcmp(head + 0x202, magic, sizeof(magic)))
+		return true;
+	complain("%s is no Linux kernel: a bzImage is wanted, as in /boot/vmlinuz-VERSION", path);
+	return false;
+}
+
 static bool write_bundle(const struct settings *s, FILE *to)
 {
 	const char *cmdline = s->cmdline ? s->cmdline : DEFAULT_CMDLINE;
@@ -81,6 +103,8 @@ static bool write_bundle(const struct settings *s, FILE *to)
 	};
 	uint64_t at = sizeof(h);
 
+	if (!is_bzimage(s->kernel))
+		return false;
 	memcpy(h.magic, BUNDLE_MAGIC, sizeof(h.magic));
 	if (fwrite(&h, sizeof(h), 1, to) != 1 || !align(to, &at))
 		return false;

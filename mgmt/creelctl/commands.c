@@ -51,7 +51,7 @@ static const struct option ps_options[] = {
 	FILENAME(0, "kernel", &settings.kernel, "a Linux kernel (bzImage)"),                       \
 	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),                                  \
 	FILENAME(0, "disk", &settings.disk, "its disk, which guests share and each may change"),   \
-	VALUE(0, "cmdline", TEXT, &settings.cmdline, "TEXT",                                       \
+	VALUE(0, "cmdline", LINE, &settings.cmdline, "TEXT",                                       \
 		"its command line (console=ttyS0 panic=-1)")
 
 static const struct option run_options[] = {
@@ -172,7 +172,7 @@ static const struct command guest_commands[] = {
 	{
 		.name = "ps",
 		.alias = "ls",
-		.synopsis = "",
+		.synopsis = "[-a] [-q] [-l SELECTOR]",
 		.summary = "list guests",
 		.options = ps_options,
 		.run = run_ps,
@@ -314,7 +314,7 @@ static const struct command guest_commands[] = {
 static const struct command snapshot_commands[] = {
 	{
 		.name = "snapshot",
-		.synopsis = "GUEST [NAME]",
+		.synopsis = "[OPTION...] GUEST [NAME]",
 		.summary = "freeze the whole of a guest as a snapshot",
 		.text = "The guest goes on at once. The processes of a Linux guest stand still\n"
 			"meanwhile if its agent answers.",
@@ -326,7 +326,7 @@ static const struct command snapshot_commands[] = {
 	},
 	{
 		.name = "snapshots",
-		.synopsis = "[GUEST]",
+		.synopsis = "[-q] [-l SELECTOR | GUEST]",
 		.summary = "list snapshots, of all or of a guest's lineage",
 		.options = snapshots_options,
 		.most = 1,
@@ -369,7 +369,7 @@ static const struct command snapshot_commands[] = {
 	},
 	{
 		.name = "tree",
-		.synopsis = "",
+		.synopsis = "[--full]",
 		.summary = "draw the lineage of guests and snapshots",
 		.text = "A snapshot is marked. What is a guest's own is what would be free without it; the\n"
 			"rest it shares with those above it, or has not touched.",
@@ -393,7 +393,7 @@ static const struct command image_commands[] = {
 	},
 	{
 		.name = "images",
-		.synopsis = "",
+		.synopsis = "[-q]",
 		.summary = "list images",
 		.options = quiet_options,
 		.run = run_images,
@@ -434,7 +434,7 @@ static const struct command host_commands[] = {
 	},
 	{
 		.name = "stats",
-		.synopsis = "",
+		.synopsis = "[--reset]",
 		.summary = "show memory by kind, and what operations cost",
 		.options = stats_options,
 		.run = run_stats,

@@ -49,11 +49,12 @@ struct settings {
 
 extern struct settings settings; /* the only one */
 
-/* Where an option's value goes: bool, const char *, uint64_t above 0, the same, the same in
+/* Where an option's value goes: bool, const char *, the same, uint64_t above 0, the same, the same in
  * nanoseconds, an array of LIST_MAX + 1 pointers, a path as const char *. */
 enum option_kind {
 	OPTION_FLAG,
 	OPTION_TEXT,
+	OPTION_LINE, /* text that may be empty */
 	OPTION_NUMBER,
 	OPTION_SIZE,
 	OPTION_SPAN,
@@ -182,6 +183,8 @@ void table_begin(struct table *t, const char *right, size_t columns, const char 
 void table_add(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints and frees. */
 void table_end(struct table *t);
+/* Frees; nothing is left to print. */
+void table_drop(struct table *t);
 
 /* ---- progress.c ---- */
 

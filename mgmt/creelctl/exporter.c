@@ -373,7 +373,7 @@ static void serve(int listener)
 	}
 }
 
-/* "ADDR:PORT", "[ADDR]:PORT"; -1 after it has said what is wrong. */
+/* "ADDR:PORT", "[ADDR]:PORT", ":PORT"; -1 after it has said what is wrong. */
 static int listen_at(const char *text)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -391,6 +391,10 @@ static int listen_at(const char *text)
 	if (begin[0] == '[' && port[-2] == ']') {
 		begin++;
 		port[-2] = 0;
+	}
+	if (!port[0] || strspn(port, "0123456789") != strlen(port) || atol(port) > 65535) {
+		complain("\"%s\" has no port from 0 to 65535: give ADDR:PORT", text);
+		return -1;
 	}
 	int error = getaddrinfo(begin[0] ? begin : NULL, port, &hints, &list);
 
@@ -441,6 +445,13 @@ static int run_exporter(struct settings *s, int argc, char **argv)
 		complain("at most %d hosts", HOSTS_MAX);
 		return EXIT_USAGE;
 	}
+	for (int i = 0; i < argc; i++) {
+		struct creel_host known;
+		int code = creel_find_host(s->host_connection, argv[i], &known);
+
+		if (code != CREEL_OK)
+			return failed(s, code);
+	}
 	listener = listen_at(asked.listen ? asked.listen : LISTEN_DEFAULT);
 	if (listener < 0)
 		return EXIT_REFUSED;
@@ -476,6 +487,8 @@ const struct command exporter_commands[] = {
 		.options = exporter_options,
 		.most = -1,
 		.offline = true,
+		.arguments = NAMES_HOST,
+		.more = NAMES_HOST,
 		.run = run_exporter,
 	},
 	END_COMMANDS,

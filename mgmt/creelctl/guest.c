@@ -328,6 +328,11 @@ int run_run(struct settings *s, int argc, char **argv)
 			 "[ARG...]");
 		return EXIT_USAGE;
 	}
+	if (!s->kernel && (s->initrd || s->disk || s->cmdline)) {
+		complain("--%s goes with --kernel; an image has its own",
+			s->initrd ? "initrd" : s->disk ? "disk" : "cmdline");
+		return EXIT_USAGE;
+	}
 	if (s->kernel) {
 		if (!put_kernel(s, &image, &code))
 			return code;

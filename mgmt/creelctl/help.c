@@ -35,13 +35,14 @@ static void print_all(void)
 	     "  XDG_CONFIG_HOME  what holds creel/key and creel/config (else ~/.config)\n"
 	     "  NO_COLOR         set to anything: no colours");
 	puts("\nExit status:\n"
-	     "  run, attach   the guest's own, 0 to 124\n"
-	     "  125           the host refused, or something here failed\n"
-	     "  126           no connection to the host\n"
-	     "  127           the command line makes no sense\n"
-	     "  130           interrupted\n"
+	     "  0    all went well; of run, attach and fork --attach: the guest's own, 0 to 124;\n"
+	     "       of exec: the command's\n"
+	     "  125  the host refused, or something here failed\n"
+	     "  126  no connection to the host\n"
+	     "  127  the command line makes no sense\n"
+	     "  130  interrupted\n"
 	     "  132 forbidden, 134 crashed, 135 triple fault, 137 killed, 139 bad address,\n"
-	     "  140 halted, 141 other: how a guest ended that did not exit\n\n"
+	     "  140 halted, 142 out of time, 141 other: how a guest ended that did not exit\n\n"
 	     "\"creelctl help COMMAND\" tells more.");
 }
 

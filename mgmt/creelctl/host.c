@@ -57,6 +57,10 @@ static int host_add(struct settings *s, int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	code = creel_add_host(s->host_connection, argv[0], argv[1], key);
+	if (code == CREEL_INVALID) {
+		failed(s, code);
+		return EXIT_USAGE;
+	}
 	return code == CREEL_OK ? EXIT_DONE : failed(s, code);
 }
 

@@ -119,6 +119,9 @@ static void listing_begin(
 
 static int listing_end(struct listing *l, int code)
 {
+	/* Titles over nothing would say that there is nothing. */
+	if (code != CREEL_OK && l->table.count <= l->table.columns)
+		table_drop(&l->table);
 	if (l->s->json) {
 		json_end_array();
 		json_end();

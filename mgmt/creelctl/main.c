@@ -44,9 +44,9 @@ static int run_command(struct settings *s, const struct command *c, int argc, ch
 		return EXIT_USAGE;
 	s->json = s->json || s->format;
 	if (count < c->least || (c->most >= 0 && count > c->most)) {
-		complain("%s %s; usage: creelctl %s %s", c->name,
+		complain("%s %s; usage: creelctl %s%s%s", c->name,
 			count < c->least ? "needs more arguments" : "takes fewer arguments",
-			c->name, c->synopsis);
+			c->name, c->synopsis[0] ? " " : "", c->synopsis);
 		return EXIT_USAGE;
 	}
 	s->host_connection = creel_new();

@@ -215,6 +215,13 @@ void table_add(struct table *t, const char *format, ...)
 	add_cell(t, text);
 }
 
+void table_drop(struct table *t)
+{
+	for (size_t i = 0; i < t->count; i++)
+		free(t->cells[i]);
+	t->count = 0;
+}
+
 void table_end(struct table *t)
 {
 	int width[16] = {0};

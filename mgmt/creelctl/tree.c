@@ -19,7 +19,7 @@ static const struct strokes ascii = {"|- ", "`- ", "|  ", "* ", "..."};
 struct node {
 	enum creel_kind kind;
 	uint64_t id, parent;
-	bool gone; /* was removed; only its number is known */
+	bool gone; /* was removed; only its number is known, and if it was an image */
 	char name[CREEL_NAME_SIZE], state[64];
 	uint64_t pages, memory;
 	size_t first, count; /* its children in the sorted array, images and guests apart */
@@ -170,7 +170,7 @@ static void print_node(const struct forest *f, const struct node *n)
 	char size[32], memory[32];
 
 	if (n->gone) {
-		printf("%s %" PRIu64 " (removed)\n", kind_word(n->kind), n->id);
+		printf("%s%" PRIu64 " (removed)\n", n->kind == CREEL_IMAGE ? "image " : "", n->id);
 		return;
 	}
 	if (n->kind == CREEL_IMAGE)
@@ -215,7 +215,7 @@ static void print_children(const struct forest *f, const struct node *n, char *p
 /* Without its children. */
 static void node_fields(const struct node *n)
 {
-	json_text("kind", kind_word(n->kind));
+	json_text("kind", n->gone && n->kind != CREEL_IMAGE ? "unknown" : kind_word(n->kind));
 	json_number("id", n->id);
 	json_number("parent", n->parent & ~IMAGE_BIT);
 	json_text("name", n->name);

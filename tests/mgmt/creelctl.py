@@ -288,7 +288,7 @@ def test_snapshot_fork_rollback_tree():
     assert "no option -x" in ctl("fork", "clean", "-x", status=USAGE).err
     # what is gone still holds its children together
     ctl("rm", "clean")
-    assert f"guest {s} (removed)" in ctl("tree").out
+    assert f"{s} (removed)" in ctl("tree").out
     r = ctl("rollback", "root", "clean", status=REFUSED)
     assert "no snapshot named clean" in r.err, r
 
@@ -441,6 +441,15 @@ def test_usage_errors_name_what_is_wrong():
             (["image"], '"image" needs another word'),
             (["image", "bild", "x"], 'no command "image bild"; did you mean "image build"?'),
             (["image", "build", "x"], "needs --kernel FILE"),
+            (["run", "--cmdline", "quiet", "i"], "--cmdline goes with --kernel"),
+            (["run", "--name", "", "i"], "--name needs a value that is not empty"),
+            (["-H", "", "host", "poweroff", "--yes"], "--host needs a value that is not empty"),
+            (["kill", "-l", ""], "--selector needs a value that is not empty"),
+            (["ps", "--format="], "--format needs a value that is not empty"),
+            (["version", "x"], "usage: creelctl version\n"),
+            (["bench", "-c", "5000"], "at most 4096 together, not 5000 and 0"),
+            (["host", "add", "n", "127.0.0.1:99999", "a" * 64], '"127.0.0.1:99999" is no address'),
+            (["host", "add", "a b", "127.0.0.1", "a" * 64], "can't be a name"),
             (["run"], "usage: creelctl run"),
             (["info", "x"], "takes fewer arguments"),
             (["run", "--memory", "lots", "i"], '--memory takes a size as in 64M or 1.5G, not "lots"'),
@@ -461,6 +470,23 @@ def test_usage_errors_name_what_is_wrong():
             ([], "")]:
         r = Result(args, b"")
         assert r.status == USAGE and words in r.err, r
+
+
+def test_what_is_refused_before_much_was_done():
+    r = ctl("ps", "-l", "a=b,,c", status=REFUSED)
+    assert r.out == "" and "a label's key" in r.err, r
+    assert "guest or snapshot named nosuch" in ctl("bench", "nosuch", status=REFUSED).err
+    assert "no port" in ctl("exporter", "--listen", "127.0.0.1:99999", status=REFUSED).err
+    text = os.path.join(folder.name, "text")
+    with open(text, "w") as f:
+        f.write("no image")
+    assert f"{text}: " in ctl("put", text, "a b", status=REFUSED).err
+    r = ctl("image", "build", "--kernel", text, text + ".bundle", status=REFUSED)
+    assert f"{text} is no Linux kernel" in r.err and not os.path.exists(text + ".bundle"), r
+    assert f"{text} is no Linux kernel" in ctl("run", "--kernel", text, status=REFUSED).err
+    put("wait", "wait\n")
+    run_detached("wait", "--name", "no-snapshot")
+    assert "no snapshot or image named" in ctl("publish", "no-snapshot", status=REFUSED).err
 
 
 def test_values_that_the_client_refuses():

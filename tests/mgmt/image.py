@@ -19,6 +19,7 @@ import creelctl as base
 from creelctl import REFUSED, USAGE, ctl
 
 AGENT = os.environ["CREEL_AGENT"]
+KERNEL = bytes(0x1fe) + b"\x55\xaa\xeb\x62HdrS"  # what says that a file is a bzImage
 
 
 def path(name):
@@ -66,7 +67,7 @@ def build(rootfs, *options, status=0, kernel=None):
     if not kernel:
         kernel = path("vmlinuz-test")
         with open(kernel, "wb") as f:
-            f.write(b"kernel")
+            f.write(KERNEL)
     r = ctl("image", "build", "--kernel", kernel, "--rootfs", rootfs, "--agent", AGENT, *options,
             path("out.bundle"), status=status)
     if status:
@@ -130,8 +131,8 @@ def test_modules_are_found_beside_the_kernel():
             with open(os.path.join(drivers, name), "w") as f:
                 f.write(name)
     kernel = os.path.join(top, "boot/vmlinuz-6.1")
-    with open(kernel, "w") as f:
-        f.write("kernel")
+    with open(kernel, "wb") as f:
+        f.write(KERNEL)
     found = build(path("empty"), kernel=kernel)
     modules = names(found, "usr/lib/creel/modules")[1:]
     assert [m.split("-", 1)[1] for m in modules] == ["virtio_ring.ko", "virtio.ko", "virtio_console.ko"]

@@ -160,6 +160,11 @@ def test_hosts_by_address():
     assert "no host 192.0.2.8 is known" in home.ctl("-H", "192.0.2.8", "info", status=CONNECTION).stderr
 
 
+def test_the_exporter_wants_hosts_that_are_known():
+    home = known_user()
+    assert "no host nobody is known" in home.ctl("exporter", "nobody", status=REFUSED).stderr
+
+
 def test_what_people_wrote_stays():
     home = Home()
     home.write("config", f"# mine\n  host=a 10.0.0.1 {KEY} # first\n\ndefault = a")
@@ -172,9 +177,10 @@ def test_what_people_wrote_stays():
 def test_hosts_that_are_none():
     home = Home()
     for args, text in [(["a b", "10.0.0.1", KEY], "can't be a name"), (["-", "10.0.0.1", KEY], "can't be a name"),
-                       (["n" * 64, "10.0.0.1", KEY], "can't be a name"), (["a", "10 1", KEY], "can't be an address"),
-                       (["a", "x" * 256, KEY], "can't be an address")]:
-        assert text in home.ctl("host", "add", *args, status=REFUSED).stderr, args
+                       (["n" * 64, "10.0.0.1", KEY], "can't be a name"), (["a", "10 1", KEY], "is no address"),
+                       (["a", "x" * 256, KEY], "is no address"), (["a", "10.0.0.1:65536", KEY], "is no address"),
+                       (["a", "10.0.0.1:", KEY], "is no address"), (["a", "[::1]7117", KEY], "is no address")]:
+        assert text in home.ctl("host", "add", *args, status=USAGE).stderr, args
     for key in ("", "12", KEY[:-1], KEY + "0", KEY[:-1] + "g", KEY.upper()):
         assert "is no key" in home.ctl("host", "add", "a", "10.0.0.1", key, status=USAGE).stderr, key
     assert not os.path.exists(home.file("config")), home.config()

@@ -53,7 +53,10 @@ def test_bench_tells_what_is_wrong():
     ctl("bench", "--mix", "sleep=1", status=USAGE)
     ctl("bench", "--mix", "fork", status=USAGE)
     ctl("bench", "--mix", "run", status=USAGE)
-    got = bench("-n", 3, "-c", 1, "--mix", "fork", "nobody", status=REFUSED)
+    base.put("wait", "wait\n")
+    base.run_detached("wait", "--name", "ended")
+    ctl("kill", "ended")
+    got = bench("-n", 3, "-c", 1, "--mix", "fork", "ended", status=REFUSED)
     assert got["fork"]["failed"] == 3, got
 
 

@@ -41,7 +41,7 @@ def test_format_that_is_wrong():
     assert 'there is no field "nmae"' in r.err and "exit_status" in r.err and not r.out, r
     for bad in ["{", "}", "a{b", "{}", "{a{b}", "{" + "x" * 200 + "}"]:
         assert "stands alone" in ctl("ps", "--format", bad, status=USAGE).err
-    assert ctl("ps", "--format", "").out == "\n"
+    assert ctl("ps", "--format", " ").out == " \n"
 
 
 def test_version():
