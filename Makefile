@@ -493,6 +493,10 @@ UNIT_TESTS   += guest
 guest_SRC    := $(CORE_SRC)
 guest_CFLAGS := $(PAPER_CPU)
 
+UNIT_TESTS         += linux_guest
+linux_guest_SRC    := $(CORE_SRC)
+linux_guest_CFLAGS := $(PAPER_CPU)
+
 UNIT_TESTS         += guest_again
 guest_again_SRC    := $(CORE_SRC)
 guest_again_CFLAGS := $(PAPER_CPU)
@@ -562,6 +566,10 @@ agent_fuzz_SRC := $(mgmt_server_SRC)
 FUZZERS += tar
 tar_fuzz_SRC    := guest-sdk/linux/tar_in.c
 tar_fuzz_CFLAGS := -D_GNU_SOURCE
+
+FUZZERS += board
+board_fuzz_SRC    := $(CORE_SRC)
+board_fuzz_CFLAGS := $(PAPER_CPU)
 
 FUZZERS += hypercall
 hypercall_fuzz_SRC    := $(CORE_SRC)

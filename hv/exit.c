@@ -28,6 +28,11 @@ enum run_next exit_stop(struct core *core, struct guest *g, enum guest_stop stop
 	g->detail[1] = rip;
 	core->leaving.stop = stop;
 	fmt(core->leaving.text, sizeof(core->leaving.text), "%s", text ? text : "");
+	/* It may be the guest's, and goes to the log and to terminals. */
+	for (char *p = core->leaving.text; *p; p++) {
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	}
 	return RUN_LEAVE;
 }
 

@@ -136,7 +136,7 @@ static enum run_next call_crash(const struct call *c)
 	if (gmem_read(&c->g->machine.mem, c->a[0], text, size))
 		size = 0;
 	for (uint64_t i = 0; i < size; i++) {
-		if (text[i] < ' ' || text[i] > '~')
+		if (!text[i])
 			text[i] = '?';
 	}
 	text[size] = '\0';

@@ -222,7 +222,9 @@ static void skip(struct core *core, struct vcpu *v, const struct vm_exit *out)
 
 static uint64_t get_cr(struct core *core, unsigned number)
 {
-	return number == 0 ? block_of(core)->v.cr0 : block_of(core)->v.cr4;
+	const struct vcpu *v = &block_of(core)->v;
+
+	return number == 0 ? v->cr0 : number == 8 ? v->cr8 : v->cr4;
 }
 
 static void set_cr(struct core *core, struct vcpu *v, unsigned number, uint64_t value)

@@ -465,6 +465,9 @@ enum run_next board_exit(struct core *core, struct guest *g, const struct vm_exi
 		return handle_msr_write(core, g, exit);
 	case EXIT_HLT:
 		return handle_hlt(core, g, exit);
+	case EXIT_SHUTDOWN: /* one of the ways in which Linux restarts */
+		count(core, g, METER_OTHER_EXIT);
+		return end(core, g, exit, STOP_TRIPLE_FAULT);
 	default:
 		return exit_handle(core, g, exit);
 	}
