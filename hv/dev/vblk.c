@@ -140,6 +140,7 @@ int vblk_notify(struct virtio *v, const struct virtio_env *env)
 	bool used = false;
 	int err;
 
+	vring_begin(&v->queue[0]);
 	while (!(err = vring_next(&v->queue[0], env->mem, &chain))) {
 		if (moved > SHARE_MAX) {
 			err = ERR_AGAIN;

@@ -128,6 +128,7 @@ static int speak(struct vconsole *c, struct virtio *v, const struct virtio_env *
 	bool used = false;
 	int err = OK;
 
+	vring_begin(q);
 	while (c->unsent && virtio_ready(v) && !err) {
 		unsigned which = (unsigned)__builtin_ctz(c->unsent);
 
@@ -152,6 +153,7 @@ static int listen(struct vconsole *c, struct virtio *v, const struct virtio_env 
 	bool used = false;
 	int err;
 
+	vring_begin(q);
 	while (!(err = vring_next(q, env->mem, &chain))) {
 		err = vring_prepare(q, env->mem, env->core, &chain, 0);
 		if (err)
@@ -202,6 +204,7 @@ static int transmit(struct vconsole *c, struct virtio *v, const struct virtio_en
 	bool used = false;
 	int err;
 
+	vring_begin(q);
 	while (!(err = vring_next(q, env->mem, &chain))) {
 		err = vring_prepare(q, env->mem, env->core, &chain, 0);
 		if (!err)
@@ -234,6 +237,7 @@ static int fill(struct virtio *v, const struct virtio_env *env, enum vconsole_po
 	bool used = false;
 	int err;
 
+	vring_begin(q);
 	while (!(err = vring_next(q, env->mem, &chain))) {
 		size_t size = MIN(chain.writable, sizeof(bytes));
 

@@ -89,14 +89,39 @@ void vnet_release(struct vnet *n)
 
 /* ---- the gateway ------------------------------------------------------------------------------ */
 
+/* The address that a guest has, beside its gateway's. */
+static uint32_t own_address(uint64_t guest)
+{
+	return vnet_gateway(guest) + 1;
+}
+
+/* It comes from the guest's own card, to the gateway's or, where that may be, to all. */
+static bool from_guest(const uint8_t *frame, uint64_t guest, bool to_all)
+{
+	static const uint8_t all[MAC_SIZE] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	uint8_t mac[MAC_SIZE];
+
+	vnet_mac(guest, mac);
+	if (memcmp(frame + ETH_FROM, mac, MAC_SIZE) != 0)
+		return false;
+	return memcmp(frame + ETH_TO, gateway_mac, MAC_SIZE) == 0 ||
+	       (to_all && memcmp(frame + ETH_TO, all, MAC_SIZE) == 0);
+}
+
 /* Frames are answered in place: true when `frame` is the answer now. */
-static bool answer_arp(uint8_t *frame, size_t size, uint32_t gateway)
+static bool answer_arp(uint8_t *frame, size_t size, uint64_t guest)
 {
 	uint8_t asker[4];
 
 	if (size < ARP_END || memcmp(frame + ETH_SIZE, arp_kind, sizeof(arp_kind)) != 0)
 		return false;
-	if (load_be16(frame + ARP_OPERATION) != ARP_REQUEST || load_be32(frame + ARP_TO) != gateway)
+	if (load_be16(frame + ARP_OPERATION) != ARP_REQUEST ||
+		load_be32(frame + ARP_TO) != vnet_gateway(guest))
+		return false;
+	/* RFC 5227, "Probe Details": 0 asks for nobody yet. */
+	if (load_be32(frame + ARP_FROM) && load_be32(frame + ARP_FROM) != own_address(guest))
+		return false;
+	if (!from_guest(frame, guest, true) || memcmp(frame + ARP_FROM_MAC, frame + ETH_FROM, MAC_SIZE) != 0)
 		return false;
 	memcpy(asker, frame + ARP_FROM, sizeof(asker));
 	memcpy(frame + ARP_TO_MAC, frame + ARP_FROM_MAC, MAC_SIZE);
@@ -107,7 +132,7 @@ static bool answer_arp(uint8_t *frame, size_t size, uint32_t gateway)
 	return true;
 }
 
-static bool answer_ping(uint8_t *frame, size_t size, uint32_t gateway)
+static bool answer_ping(uint8_t *frame, size_t size, uint64_t guest)
 {
 	uint8_t asker[4];
 
@@ -117,7 +142,10 @@ static bool answer_ping(uint8_t *frame, size_t size, uint32_t gateway)
 
 	if (length < IP_SIZE + ICMP_SIZE || length > size - ETH_SIZE)
 		return false;
-	if (load_be32(frame + IP_TO) != gateway || frame[IP_PROTOCOL] != PROTOCOL_ICMP ||
+	if (!from_guest(frame, guest, false) || load_be32(frame + IP_FROM) != own_address(guest) ||
+		load_be32(frame + IP_TO) != vnet_gateway(guest))
+		return false;
+	if (frame[IP_PROTOCOL] != PROTOCOL_ICMP ||
 		(load_be16(frame + IP_FRAGMENT) & IP_PIECES) || frame[ICMP_TYPE] != ICMP_ECHO)
 		return false;
 	if (checksum_fold(checksum_add(0, frame + ETH_SIZE, IP_SIZE)) ||
@@ -128,22 +156,21 @@ static bool answer_ping(uint8_t *frame, size_t size, uint32_t gateway)
 	memcpy(frame + IP_TO, asker, sizeof(asker)); /* the header's sum stays the same */
 	frame[ICMP_TYPE] = ICMP_REPLY;
 	memset(frame + ICMP_CHECKSUM, 0, 2);
-	uint16_t sum = checksum_fold(checksum_add(0, frame + ICMP_TYPE, length - IP_SIZE));
-
-	memcpy(frame + ICMP_CHECKSUM, &sum, 2);
+	store_be16(frame + ICMP_CHECKSUM,
+		checksum_fold(checksum_add(0, frame + ICMP_TYPE, length - IP_SIZE)));
 	return true;
 }
 
-static bool answer(uint8_t *frame, size_t size, uint32_t gateway)
+static bool answer(uint8_t *frame, size_t size, uint64_t guest)
 {
 	bool answered = false;
 
 	if (size < ETH_SIZE)
 		return false;
 	if (load_be16(frame + ETH_TYPE) == TYPE_ARP)
-		answered = answer_arp(frame, size, gateway);
+		answered = answer_arp(frame, size, guest);
 	else if (load_be16(frame + ETH_TYPE) == TYPE_IPV4)
-		answered = answer_ping(frame, size, gateway);
+		answered = answer_ping(frame, size, guest);
 	if (!answered)
 		return false;
 	memcpy(frame + ETH_TO, frame + ETH_FROM, MAC_SIZE);
@@ -185,7 +212,7 @@ static int forward(struct vnet *net, struct virtio *v, const struct virtio_env *
 	uint8_t frame[FRAME_MAX];
 	size_t size = vring_read(env->mem, chain, VIRTIO_HEADER, frame, sizeof(frame));
 	bool lost = net->held || chain->readable > VIRTIO_HEADER + sizeof(frame) ||
-		    !answer(frame, size, vnet_gateway(v->value));
+		    !answer(frame, size, v->value);
 	int err = lost ? OK : deliver(v, env, frame, size, &lost);
 
 	if (!err)
@@ -203,6 +230,8 @@ int vnet_notify(struct vnet *net, struct virtio *v, const struct virtio_env *env
 
 	if (n != QUEUE_OUT)
 		return OK;
+	vring_begin(q);
+	vring_begin(&v->queue[QUEUE_IN]);
 	while (!(err = vring_next(q, env->mem, &chain))) {
 		err = vring_prepare(q, env->mem, env->core, &chain, 0);
 		if (!err)

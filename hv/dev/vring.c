@@ -79,6 +79,8 @@ int vring_next(const struct vring *q, const struct gmem *m, struct vring_chain *
 		return ERR_NOENT;
 	if (waiting > q->size)
 		return ERR_INVALID; /* the index jumped */
+	if (!q->left)
+		return ERR_AGAIN;
 	c->head = fetch16(m, q->avail + RING_HEAD + q->taken % q->size * AVAIL_ENTRY);
 	c->parts = c->readable_parts = 0;
 	c->readable = c->writable = 0;
@@ -187,6 +189,7 @@ int vring_give(struct vring *q, struct gmem *m, unsigned core, const struct vrin
 		return err;
 	q->given++;
 	q->taken++;
+	q->left--;
 	return OK;
 }
 

@@ -1,7 +1,7 @@
 /*
  * The device's side of a split virtqueue in guest memory. Whatever the guest wrote is fetched once,
  * checked, and only the copy is used; a queue that can't be right is an error, and every loop ends
- * with the queue's size. Pure.
+ * with the queue's size, also where a guest has what devices write put more into a queue. Pure.
  * Virtual I/O Device (VIRTIO) Version 1.1, "Split Virtqueues". No indirect descriptors.
  */
 #ifndef HV_DEV_VRING_H
@@ -17,6 +17,7 @@ struct vring {
 	uint16_t vector; /* of MSI-X */
 	uint16_t taken;  /* chains that were used up, ever; the index in the available ring */
 	uint16_t given;  /* index in the used ring */
+	uint16_t left;   /* chains that may be served before others have their turn */
 	bool enabled;
 };
 
@@ -39,7 +40,14 @@ bool vring_valid(const struct vring *q, const struct gmem *m);
 /* Descriptors wait. A look only: vring_next() says what they are. */
 bool vring_waiting(const struct vring *q, const struct gmem *m);
 
-/* The next chain, which stays where it is. ERR_NOENT: none. ERR_INVALID: the ring is broken. */
+/* Before the first vring_next() of each time that the queue is looked at. */
+static inline void vring_begin(struct vring *q)
+{
+	q->left = q->size;
+}
+
+/* The next chain, which stays where it is. ERR_NOENT: none. ERR_INVALID: the ring is broken. ERR_AGAIN: as many
+ * as an honest driver can have put there have been served; more is for the next time. */
 int vring_next(const struct vring *q, const struct gmem *m, struct vring_chain *c) MUST_CHECK;
 
 /* Copy from what the device may read; the number of bytes, less than `size` only at the end. */

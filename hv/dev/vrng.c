@@ -42,6 +42,7 @@ int vrng_notify(struct virtio *v, const struct virtio_env *env,
 	bool used = false;
 	int err;
 
+	vring_begin(q);
 	while (!(err = vring_next(q, env->mem, &chain))) {
 		err = answer(q, env, &chain, random);
 		if (err)

@@ -1,4 +1,5 @@
 /* The virtio devices of Linux guests, and what drivers do to them that none may. */
+#include "net/checksum.h"
 #include "tests/unit/virtio_driver.h"
 
 static struct world world;
@@ -473,8 +474,6 @@ TEST(a_request_without_a_header_or_a_status_breaks_the_disk)
 
 static struct vnet net;
 
-static const uint8_t me[] = {6, 0xc7, 0xee, 0, 0, GUEST};
-
 /* Sends a frame; the size of the answer, 0: none. */
 static unsigned send_frame(const uint8_t *frame, unsigned size)
 {
@@ -498,16 +497,43 @@ static unsigned send_frame(const uint8_t *frame, unsigned size)
 	return (unsigned)get(&p, RING(0) + USED + 4 + before % VRING_SIZE_MAX * 8 + 4, 4) - 12;
 }
 
-static void make_arp(uint8_t f[42], uint32_t to)
+static void put_address(uint8_t *to, uint32_t address)
+{
+	for (unsigned i = 0; i < 4; i++)
+		to[i] = (uint8_t)(address >> 8 * (3 - i));
+}
+
+/* As `guest` asks. */
+static void make_arp_of(uint64_t guest, uint8_t f[42], uint32_t to)
 {
 	static const uint8_t kind[] = {8, 6, 0, 1, 8, 0, 6, 4, 0, 1};
 
 	memset(f, 0xff, 42);
-	memcpy(f + 6, me, 6);
+	vnet_mac(guest, f + 6);
 	memcpy(f + 12, kind, sizeof(kind));
-	memcpy(f + 22, me, 6);
-	for (unsigned i = 0; i < 4; i++)
-		f[38 + i] = (uint8_t)(to >> 8 * (3 - i));
+	vnet_mac(guest, f + 22);
+	put_address(f + 28, vnet_gateway(guest) + 1);
+	put_address(f + 38, to);
+}
+
+static void make_arp(uint8_t f[42], uint32_t to)
+{
+	make_arp_of(GUEST, f, to);
+}
+
+static const uint8_t gateway_mac[] = {2, 0xc7, 0xee, 0, 0, 1};
+
+/* From GUEST to its gateway. */
+static const uint8_t ping[] = {8, 0, 0x45, 0, 0, 29, 0, 0, 0, 0, 64, 1, 0xaf, 0xf5,
+	0x64, 0x40, 0x01, 0x36, 0x64, 0x40, 0x01, 0x35, 8, 0, 0xb5, 0xfd, 1, 2, 0, 0, 0x41};
+
+#define PING_SIZE (12 + sizeof(ping))
+
+static void make_ping(uint8_t f[PING_SIZE])
+{
+	memcpy(f, gateway_mac, 6);
+	vnet_mac(GUEST, f + 6);
+	memcpy(f + 12, ping, sizeof(ping));
 }
 
 TEST(only_the_gateway_answers_and_only_arp_and_ping)
@@ -527,18 +553,88 @@ TEST(only_the_gateway_answers_and_only_arp_and_ping)
 	make_arp(f, gateway);
 	for (unsigned size = 0; size < 42; size++)
 		CHECK_EQ(send_frame(f, size), 0);
-	static const uint8_t ping[] = {8, 0, 0x45, 0, 0, 29, 0, 0, 0, 0, 64, 1, 0xaf, 0xf5,
-		0x64, 0x40, 0x01, 0x36, 0x64, 0x40, 0x01, 0x35, 8, 0, 0xb5, 0xfd, 1, 2, 0, 0, 0x41};
-
-	memcpy(f + 12, ping, sizeof(ping));
-	CHECK_EQ(send_frame(f, 12 + sizeof(ping)), 12 + sizeof(ping));
+	make_ping(f);
+	CHECK_EQ(send_frame(f, PING_SIZE), PING_SIZE);
+	CHECK_EQ(gmem_read(&p.mem, BUFFER(2) + 12, f, PING_SIZE), 0);
+	CHECK_EQ(checksum_fold(checksum_add(0, f + 14, 20)), 0);
+	CHECK_EQ(checksum_fold(checksum_add(0, f + 34, PING_SIZE - 34)), 0);
+	make_ping(f);
 	CHECK_EQ(get(&p, BUFFER(2) + 12 + 34, 1), 0);
 	CHECK_EQ(get(&p, BUFFER(2) + 12 + 26, 4), get(&p, BUFFER(1) + 30, 4));
 	f[42] ^= 1; /* the sum is wrong */
-	CHECK_EQ(send_frame(f, 12 + sizeof(ping)), 0);
+	CHECK_EQ(send_frame(f, PING_SIZE), 0);
 	f[42] ^= 1;
 	f[17]++; /* longer than the frame */
-	CHECK_EQ(send_frame(f, 12 + sizeof(ping)), 0);
+	CHECK_EQ(send_frame(f, PING_SIZE), 0);
+	end();
+}
+
+TEST(who_lies_about_itself_gets_no_answer)
+{
+	const uint32_t gateway = vnet_gateway(GUEST), other = vnet_gateway(GUEST + 1);
+	/* Bytes of a frame that are another guest's, the gateway's, or nobody's. */
+	static const unsigned arp_bytes[] = {11, 27, 31}, ping_bytes[] = {0, 5, 11};
+	uint8_t f[60];
+
+	net = (struct vnet){0};
+	start(&vnet_model, GUEST);
+	for (unsigned i = 0; i < ARRAY_SIZE(arp_bytes); i++) {
+		make_arp(f, gateway);
+		f[arp_bytes[i]] ^= 4;
+		CHECK_EQ(send_frame(f, 42), 0);
+	}
+	make_arp(f, gateway);
+	memset(f + 28, 0, 4); /* RFC 5227, "Probe": it has no address yet */
+	CHECK_EQ(send_frame(f, 42), 42);
+	make_arp(f, other);
+	CHECK_EQ(send_frame(f, 42), 0);
+	make_arp_of(GUEST + 1, f, other);
+	CHECK_EQ(send_frame(f, 42), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(ping_bytes); i++) {
+		make_ping(f);
+		f[ping_bytes[i]] ^= 4;
+		CHECK_EQ(send_frame(f, PING_SIZE), 0);
+	}
+	make_ping(f); /* from the neighbour, with a sum that is right */
+	f[29] += 4;
+	f[25] -= 4;
+	CHECK_EQ(send_frame(f, PING_SIZE), 0);
+	make_ping(f); /* to the neighbour's gateway */
+	f[33] += 4;
+	f[25] -= 4;
+	CHECK_EQ(send_frame(f, PING_SIZE), 0);
+	make_ping(f);
+	CHECK_EQ(send_frame(f, PING_SIZE), PING_SIZE);
+	end();
+}
+
+/* An answer is written over the index of the ring that it is in answer to, so that there is always more. */
+TEST(one_notification_ends_though_the_ring_fills_itself)
+{
+	const gpa_t index = RING(1) + AVAIL + 2;
+	uint8_t f[64] = {0};
+
+	net = (struct vnet){0};
+	start(&vnet_model, GUEST);
+	make_ping(f);
+	f[17] = 32; /* 4 bytes of data, of which two will be flags, and two the index */
+	f[25] -= 3;
+	store_le16(f + 44, 127);
+	memset(f + 36, 0, 2);
+	store_be16(f + 36, checksum_fold(checksum_add(0, f + 34, 12)));
+	put(&p, BUFFER(1), f, 46);
+	describe(&p, 1, 0, BUFFER(0), 12, DESC_NEXT, 1);
+	describe(&p, 1, 1, BUFFER(1), 46, 0, 0);
+	for (unsigned i = 0; i < VRING_SIZE_MAX; i++) {
+		offer(&p, 1, 0);
+		describe(&p, 0, i, i < VRING_SIZE_MAX - 1 ? BUFFER(4) : index - 12 - 44, 12 + 46, DESC_WRITE, 0);
+		offer(&p, 0, (uint16_t)i);
+	}
+	CHECK_EQ(vnet_notify(&net, &p.v, &p.env, 1), ERR_AGAIN);
+	CHECK_EQ(used_index(&p, 1), VRING_SIZE_MAX);
+	CHECK(!broken());
+	CHECK_EQ(vnet_notify(&net, &p.v, &p.env, 1), 0);
+	CHECK_EQ(used_index(&p, 1), 127);
 	end();
 }
 
@@ -549,7 +645,7 @@ TEST(a_guest_that_became_another_is_silent_until_it_knows)
 	net = (struct vnet){0};
 	start(&vnet_model, GUEST);
 	vnet_become(&net, &p.v, GUEST + 1);
-	make_arp(f, vnet_gateway(GUEST + 1));
+	make_arp_of(GUEST + 1, f, vnet_gateway(GUEST + 1));
 	CHECK_EQ(send_frame(f, 42), 0);
 	CHECK_EQ(net.dropped, 1);
 	vnet_release(&net);
