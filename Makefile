@@ -45,7 +45,8 @@ NET_SRC := net/arp.c net/checksum.c net/dhcp.c net/dhcp_wire.c net/icmp.c net/ip
 	net/timer.c net/udp.c net/wire.c
 MGMT_SRC := mgmt/audit.c mgmt/server_audit.c mgmt/proto.c mgmt/proto_fields.c mgmt/server.c mgmt/server_admit.c \
 	mgmt/server_agent.c mgmt/server_batch.c mgmt/server_conn.c mgmt/server_create.c \
-	mgmt/server_figures.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_request.c mgmt/server_stream.c
+	mgmt/server_figures.c mgmt/server_list.c mgmt/server_owner.c mgmt/server_put.c \
+	mgmt/server_request.c mgmt/server_stream.c
 CRYPTO_SRC := mgmt/crypto/aead.c mgmt/crypto/blake2s.c mgmt/crypto/hkdf.c mgmt/crypto/x25519.c
 MGMT_SRC += mgmt/server_events.c mgmt/server_keys.c
 MGMT_SRC += mgmt/channel.c mgmt/noise.c $(CRYPTO_SRC)
@@ -457,7 +458,7 @@ crypto_SRC := $(CRYPTO_SRC) lib/chacha20.c
 noise_SRC  := mgmt/noise.c $(crypto_SRC)
 channel_SRC := mgmt/channel.c $(noise_SRC)
 
-UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner mgmt_batch mgmt_keys mgmt_events
+UNIT_TESTS     += mgmt_proto mgmt_server mgmt_hostile mgmt_sealed mgmt_admit mgmt_owner mgmt_batch mgmt_keys mgmt_events mgmt_put
 mgmt_proto_SRC   := $(PROTO_SRC)
 FAKE_HV_SRC      := tests/fake_hv.c tests/fake_hv_agent.c tests/fake_hv_host.c \
 	tests/fake_hv_script.c tests/fake_hv_thing.c lib/labels.c lib/err.c lib/fmt.c
@@ -470,6 +471,7 @@ mgmt_admit_SRC   := $(mgmt_sealed_SRC) tests/unit/mgmt_peer.c
 mgmt_owner_SRC   := $(mgmt_server_SRC)
 mgmt_batch_SRC   := $(mgmt_server_SRC)
 mgmt_keys_SRC    := $(mgmt_server_SRC)
+mgmt_put_SRC     := $(mgmt_server_SRC)
 mgmt_events_SRC  := $(mgmt_server_SRC)
 
 UNIT_TESTS += speculation

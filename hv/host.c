@@ -61,6 +61,15 @@ static void whole_memory(struct host_info *info)
 	info->frames_host = s.used[FRAME_HOST];
 }
 
+void host_memory(uint64_t *free, uint64_t *total)
+{
+	struct frame_stats s;
+
+	frame_pool_stats(&hv.pool, &s);
+	*free = s.used[FRAME_FREE];
+	*total = s.total;
+}
+
 /* What others use must not show. */
 static void owned_memory(struct host_info *info, uint16_t owner)
 {

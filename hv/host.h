@@ -39,6 +39,8 @@ struct host_meter_value {
 /* `owner`: what he would see if the host were his: his things are counted, and his budget is all the
  * memory. OWNER_ANY: the whole of it. */
 void host_info(struct host_info *info, uint16_t owner);
+/* Frames of all owners. */
+void host_memory(uint64_t *free, uint64_t *total);
 void host_meter(enum host_meter kind, struct host_meter_value *value);
 void host_meter_reset(void);
 const char *host_meter_name(enum host_meter kind);

@@ -211,13 +211,14 @@ struct proto_put {
 	struct proto_key key;
 	char name[PROTO_NAME_MAX];
 	uint64_t size;
+	uint8_t hash[32]; /* BLAKE2s of all of it */
 };
 
 struct proto_list {
 	uint64_t after;   /* lists what has a higher id */
 	uint32_t max;     /* items, 0: as many as there are */
 	uint64_t lineage; /* 0: of any */
-	uint8_t all;      /* guests: 1 shows stopped ones too */
+	uint8_t all; /* 1: stopped guests too; or uploads that were cut off beside the images */
 	char selector[LABELS_SIZE]; /* guests and snapshots with these labels; "": all */
 };
 
@@ -383,7 +384,7 @@ struct proto_figure {
 
 struct proto_upload {
 	uint64_t id;
-	uint64_t offset; /* where the client goes on: 0 */
+	uint64_t offset; /* where the client goes on: above 0 if the upload was begun before */
 	uint32_t credit; /* on PROTO_STREAM_UPLOAD */
 };
 
@@ -392,6 +393,8 @@ struct proto_image {
 	char name[PROTO_NAME_MAX], owner[PROTO_NAME_MAX];
 	uint64_t size, memory, pages, created_ns;
 	uint8_t public;
+	uint8_t upload;    /* 1: it was cut off, and is kept to be gone on with */
+	uint64_t received; /* of an upload: so many bytes of `size` */
 };
 
 struct proto_guest {

@@ -56,7 +56,7 @@ static const struct proto_field get_log[] = {
 };
 #undef MESSAGE
 #define MESSAGE struct proto_put
-static const struct proto_field put[] = {BYTES(key), NAME(name), NUMBER(size)};
+static const struct proto_field put[] = {BYTES(key), NAME(name), NUMBER(size), BYTES(hash)};
 #undef MESSAGE
 #define MESSAGE struct proto_list
 static const struct proto_field list[] = {
@@ -222,6 +222,8 @@ static const struct proto_field image[] = {
 	NUMBER(pages),
 	NUMBER(created_ns),
 	FLAG(public),
+	FLAG(upload),
+	NUMBER(received),
 };
 #undef MESSAGE
 #define MESSAGE struct proto_guest

@@ -52,7 +52,7 @@ size_t server_memory(const struct server_config *config)
 	       align_up(sizeof(struct ticket), 16) * tickets(config) +
 	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS + keys_memory(config) +
 	       (size_t)KEY_BLOCK_SIZE * SERVER_KEY_BLOCKS +
-	       (size_t)SERVER_EVENT_QUEUE * SERVER_EVENT_QUEUES +
+	       (size_t)SERVER_EVENT_QUEUE * SERVER_EVENT_QUEUES + uploads_memory(config) +
 	       (size_t)RX_SIZE * config->buffers +
 	       (size_t)BLOCK_SIZE * ((size_t)config->buffers + ARGS_BLOCKS) +
 	       align_up(sizeof(struct agent_link), 16) * config->inputs +
@@ -117,6 +117,8 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		pool_init(&s->links, &arena, config->inputs, sizeof(struct agent_link)) < 0 ||
 		pool_init(&s->tickets, &arena, tickets(config), sizeof(struct ticket)) < 0 ||
 		pool_init(&s->event_queues, &arena, SERVER_EVENT_QUEUES, SERVER_EVENT_QUEUE) < 0 ||
+		pool_init(&s->kept_pool, &arena, uploads_kept_most(config),
+			uploads_memory(config) / uploads_kept_most(config)) < 0 ||
 		pool_init(&s->key_blocks, &arena, SERVER_KEY_BLOCKS, KEY_BLOCK_SIZE) < 0 ||
 		pool_init(&s->large_tickets, &arena, SERVER_TICKET_BLOCKS, BLOCK_SIZE) < 0)
 		return ERR_NOMEM;
@@ -131,6 +133,8 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 	list_init(&s->starved);
 	list_init(&s->looking);
 	list_init(&s->listeners);
+	list_init(&s->uploading);
+	list_init(&s->kept);
 	for (int i = 0; i < TIMER_COUNT; i++)
 		list_init(&s->timers[i]);
 	for (uint64_t i = 0; i <= s->watch_mask; i++)
@@ -347,6 +351,7 @@ bool server_poll(struct server *s, uint64_t now_us)
 	bool more = spread_news(s);
 	look(s);
 	audit_poll(s);
+	uploads_poll(s);
 	admit_begin(s);
 	serve_turns(s);
 	return admit_poll(s) || more || !list_empty(&s->ready);
@@ -358,7 +363,8 @@ uint64_t server_next_timer(const struct server *s)
 	uint64_t next = MIN(looks ? s->look_due_us : UINT64_MAX, audit_next_timer(s));
 
 	next = MIN(next, guest_deadline_us());
-
+	if (!list_empty(&s->kept))
+		next = MIN(next, s->kept_due_us);
 	for (enum server_timer kind = 0; kind < TIMER_COUNT; kind++) {
 		if (!list_empty(&s->timers[kind]))
 			next = MIN(

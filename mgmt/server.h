@@ -4,8 +4,8 @@
  * It runs in the loop of the core that serves the network. Nothing here blocks: a poll does a
  * bounded amount of work for each connection in turn, so that none starves another, and what a
  * client does not take or send in time costs that client its connection. All memory comes from the
- * arena given at the start. Everything that a connection holds (requests, reader slots, uploads,
- * buffers) is freed when it goes; guests that it made stay.
+ * arena given at the start. Everything that a connection holds (requests, reader slots, buffers) is
+ * freed when it goes; guests that it made stay, and uploads that were cut off for a while.
  */
 #ifndef MGMT_SERVER_H
 #define MGMT_SERVER_H
@@ -65,6 +65,16 @@
 #define SERVER_KEYS_PER_CLIENT 512
 #define SERVER_KEY_BLOCKS      128
 #define KEY_BLOCK_SIZE         4096
+
+/*
+ * Uploads that were cut off and are kept: so many of each owner, and not more than that part of the memory;
+ * all of them only while that part of it is free.
+ */
+#define SERVER_KEPT_PER_OWNER 4
+#define SERVER_KEPT_SHARE     8
+#define SERVER_KEPT_US        3600000000u
+#define SERVER_KEPT_LOOK_US   1000000u
+#define SERVER_SILENT_US      3000000u /* of a client, until its upload can be taken up elsewhere */
 
 /* Requests that are told of events, and bytes of events that wait for each. */
 #define SERVER_EVENT_QUEUES 64
@@ -157,12 +167,15 @@ struct server {
 	struct list slowed;              /* conns whose address must wait for its handshakes */
 	struct list timers[TIMER_COUNT]; /* conns, the first to expire first */
 	struct list listeners;           /* requests that are told of events */
+	struct list uploading;           /* requests */
+	struct list kept;                /* uploads that were cut off, the oldest first */
+	uint64_t kept_due_us, kept_bytes;
 	uint64_t snapshot_seen;          /* the newest that they were told of */
 	struct list looking;             /* requests that are woken every SERVER_LOOK_US */
 	struct list *watchers; /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
 	uint64_t look_due_us;
-	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, key_blocks, event_queues;
+	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, key_blocks, event_queues, kept_pool;
 	uint64_t last_session; /* with a guest's agent */
 	uint32_t connections;
 	uint32_t strangers; /* of these, those that have not said hello */

@@ -1,8 +1,5 @@
-/* Requests that make something: images out of uploads, guests out of images, guests and snapshots.
- */
+/* Requests that make guests out of images, guests and snapshots. */
 #include "mgmt/server_internal.h"
-
-/* ---- guests ---- */
 
 static enum step create_step(struct request *r);
 
@@ -49,6 +46,7 @@ static enum step create_step(struct request *r)
 		if (err < 0) {
 			result.id = 0;
 			result.code = (uint16_t)code_of(err);
+			(void)uploads_give_way(r->conn->server, err);
 			fmt(result.text, sizeof(result.text), "%s", text_of(err));
 		} else {
 			k->made++;
@@ -200,132 +198,4 @@ void create_start(
 		create_attached(c, number, &k, m);
 	else
 		create_one(c, number, &k);
-}
-
-/* ---- images ---- */
-
-static enum step put_step(struct request *r)
-{
-	struct put_state *p = &r->put;
-	struct image_info info;
-	uint64_t id;
-	int err;
-
-	if (!p->commits)
-		return STEP_WAIT;
-	err = image_commit(p->upload, p->name, &id);
-	if (err == ERR_AGAIN)
-		return STEP_MORE;
-	if (err == OK) {
-		p->upload = 0;
-		event_of(r->conn->server, PROTO_KIND_IMAGE, id, PROTO_EVENT_CREATED);
-		err = image_next(id - 1, &info);
-	}
-	if (err < 0)
-		request_error(r->conn, r->number, err);
-	else
-		image_send(r->conn, r->number, PROTO_FINAL, &info);
-	return STEP_OVER;
-}
-
-bool request_is_put(const struct request *r)
-{
-	return r->step == put_step;
-}
-
-static void put_release(struct request *r)
-{
-	if (r->put.upload)
-		image_abort(r->put.upload);
-	if (--r->conn->uploads == 0)
-		timer_stop(r->conn, TIMER_UPLOAD);
-}
-
-void put_start(struct conn *c, uint64_t number, const struct proto_put *m)
-{
-	struct proto_upload answer = {.credit = SERVER_UPLOAD_CREDIT};
-	struct request *r;
-	int err;
-
-	if (c->uploads == SERVER_UPLOADS_PER_CONN) {
-		conn_error(c, number, PROTO_E_LIMIT,
-			"%u uploads are going on, the limit of a connection",
-			SERVER_UPLOADS_PER_CONN);
-		return;
-	}
-	r = request_new(c, number);
-	if (!r)
-		return;
-	err = image_begin(m->size, conn_owner(c), &answer.id);
-	if (err < 0) {
-		request_error(c, number, err);
-		request_free(r);
-		return;
-	}
-	c->uploads++;
-	r->put = (struct put_state){
-		.upload = answer.id,
-		.size = m->size,
-		.credit = SERVER_UPLOAD_CREDIT,
-	};
-	memcpy(r->put.name, m->name, sizeof(r->put.name));
-	r->step = put_step;
-	r->release = put_release;
-	timer_start(c, TIMER_UPLOAD);
-	conn_send(c, PROTO_UPLOAD, 0, number, &answer);
-}
-
-void put_data(struct request *r, const struct proto_data *m)
-{
-	struct conn *c = r->conn;
-	struct put_state *p = &r->put;
-	int err;
-
-	if (m->stream != PROTO_STREAM_UPLOAD || m->position != p->received ||
-		m->bytes.size > p->credit) {
-		conn_fatal(c, r->number, PROTO_E_PROTOCOL,
-			"an upload's data must be in order and within its credit");
-		return;
-	}
-	if (m->bytes.size > p->size - p->received) {
-		conn_error(c, r->number, PROTO_E_TOOBIG, "more data than the %llu bytes announced",
-			(unsigned long long)p->size);
-		request_free(r);
-		return;
-	}
-	err = m->bytes.size ? image_append(p->upload, m->bytes.data, m->bytes.size) : OK;
-	if (err < 0) {
-		request_error(c, r->number, err);
-		request_free(r);
-		return;
-	}
-	p->received += m->bytes.size;
-	p->credit -= m->bytes.size;
-	timer_start(c, TIMER_UPLOAD);
-	if (p->credit <= SERVER_UPLOAD_CREDIT / 2) {
-		struct proto_credit credit = {
-			.stream = PROTO_STREAM_UPLOAD,
-			.bytes = SERVER_UPLOAD_CREDIT - p->credit,
-		};
-
-		p->credit = SERVER_UPLOAD_CREDIT;
-		conn_send(c, PROTO_CREDIT, 0, r->number, &credit);
-	}
-}
-
-void put_commit(struct request *r)
-{
-	struct put_state *p = &r->put;
-	struct conn *c = r->conn;
-
-	if (p->commits)
-		return;
-	if (p->received != p->size) {
-		conn_error(c, r->number, PROTO_E_INVALID, "the upload has %llu bytes of %llu",
-			(unsigned long long)p->received, (unsigned long long)p->size);
-		request_free(r);
-		return;
-	}
-	p->commits = true;
-	request_wake(r);
 }

@@ -20,6 +20,8 @@ static const struct figure server_figures[] = {
 	SERVER("connections_refused", refused, true),
 	SERVER("connections_timed_out", timed_out, true),
 	SERVER("connections_broken", broken, true),
+	SERVER("uploads_kept", kept_pool.used, false),
+	SERVER("uploads_kept_bytes", kept_bytes, true),
 	SERVER("handshakes", handshakes, true),
 	SERVER("handshakes_slowed", handshakes_slowed, true),
 	SERVER("requests_begun", requests_begun, true),

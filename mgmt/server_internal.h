@@ -7,6 +7,7 @@
 #include "hv/host.h"
 #include "lib/string.h"
 #include "mgmt/audit.h"
+#include "mgmt/crypto/blake2s.h"
 #include "mgmt/proto.h"
 #include "mgmt/server.h"
 
@@ -128,11 +129,19 @@ struct events_state {
 	uint32_t head, tail, lost;
 };
 
-struct put_state {
+struct upload {
+	uint64_t id, size, received; /* id 0: it has become an image */
+	uint16_t owner;
 	char name[PROTO_NAME_MAX];
-	uint64_t upload, size, received;
+	uint8_t hash[BLAKE2S_HASH_SIZE]; /* of the whole file, as announced */
+	struct blake2s so_far;
+};
+
+struct put_state {
+	struct upload upload;
 	uint32_t credit; /* that the client has left */
 	bool commits;    /* all is there, and is being made an image */
+	bool spoilt;     /* nothing of it is worth keeping */
 };
 
 struct output_state {
@@ -193,7 +202,7 @@ struct log_state {
 struct request {
 	struct list link;  /* requests of the conn */
 	struct list ready; /* ready_requests of the conn, or none */
-	struct list watch; /* a list of watchers, or none */
+	struct list watch; /* a list of watchers or uploading of the server, or none */
 	struct list look;  /* looking of the server, or none */
 	struct conn *conn;
 	uint64_t number;
@@ -296,6 +305,8 @@ struct request *request_new(struct conn *c, uint64_t number);
 struct request *request_find(struct conn *c, uint64_t number);
 void request_free(struct request *r);
 void request_wake(struct request *r);
+/* Ends it: its client has asked for the same elsewhere. */
+void request_supplant(struct request *r);
 void request_watch(struct request *r, uint64_t guest);
 /* Wakes it now and then from here on, where there is no news of what it waits for. */
 void request_look(struct request *r);
@@ -394,10 +405,27 @@ void figures_start(struct conn *c, uint64_t number);
 /* server_create.c */
 void create_start(
 	struct conn *c, uint64_t number, enum proto_type type, const struct proto_create *m);
+
+/* server_put.c */
+size_t uploads_memory(const struct server_config *config);
+static inline uint32_t uploads_kept_most(const struct server_config *config)
+{
+	return SERVER_KEPT_PER_OWNER * admit_parties(config);
+}
 void put_start(struct conn *c, uint64_t number, const struct proto_put *m);
 bool request_is_put(const struct request *r);
 void put_data(struct request *r, const struct proto_data *m);
 void put_commit(struct request *r);
+/* The request ends, and what came is not kept. */
+void put_abandon(struct request *r);
+/* Drops what was kept too long, or while memory is short. */
+void uploads_poll(struct server *s);
+/* Something failed with `err`. True: that was for want of memory, some of which is free in a moment. */
+bool uploads_give_way(struct server *s, int err);
+/* The upload that is kept with the lowest id above `after`; false: there is none for this client. */
+bool upload_next(const struct conn *c, uint64_t after, struct proto_image *m);
+/* False: the client has no such upload that is kept. */
+bool upload_remove(struct conn *c, uint64_t id);
 
 /* server_stream.c */
 void attach_start(struct conn *c, uint64_t number, const struct proto_attach *m);

@@ -269,10 +269,7 @@ bool keys_answer(struct conn *c, uint64_t number, uint16_t type, const union pro
 		return true;
 	}
 	if (e->running) {
-		struct request *old = e->running;
-
-		conn_error(old->conn, old->number, PROTO_E_CANCELLED, "it was asked for anew");
-		request_free(old);
+		request_supplant(e->running);
 		e = find(ring_of(c), key);
 		if (!e) /* it had done nothing yet */
 			return keys_answer(c, number, type, m);

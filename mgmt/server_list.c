@@ -78,6 +78,31 @@ static bool same_lineage(const struct list_state *l, uint64_t lineage)
 	return !l->ask.lineage || l->ask.lineage == lineage;
 }
 
+/* Images, and if all are wanted uploads that were cut off, in the order of their ids. */
+static int list_image(struct request *r)
+{
+	struct list_state *l = &r->list;
+	struct image_info info;
+	struct proto_image upload;
+	int err = image_next(l->ask.after, &info);
+
+	if (l->ask.all && upload_next(r->conn, l->ask.after, &upload) &&
+		(err < 0 || upload.id < info.id)) {
+		l->ask.after = upload.id;
+		conn_send(r->conn, PROTO_IMAGE, 0, r->number, &upload);
+		l->count++;
+		return OK;
+	}
+	if (err < 0)
+		return err;
+	l->ask.after = info.id;
+	if (conn_sees(r->conn, PROTO_KIND_IMAGE, info.owner, info.public)) {
+		image_send(r->conn, r->number, 0, &info);
+		l->count++;
+	}
+	return OK;
+}
+
 /* Looks at the item after ask.after, and sends it, if it is asked for. ERR_NOENT: there is none. */
 static int list_one(struct request *r)
 {
@@ -85,7 +110,6 @@ static int list_one(struct request *r)
 	union {
 		struct guest_info guest;
 		struct snapshot_info snapshot;
-		struct image_info image;
 	} u;
 	int err;
 
@@ -120,15 +144,7 @@ static int list_one(struct request *r)
 		}
 		return OK;
 	default:
-		err = image_next(l->ask.after, &u.image);
-		if (err < 0)
-			return err;
-		l->ask.after = u.image.id;
-		if (conn_sees(r->conn, PROTO_KIND_IMAGE, u.image.owner, u.image.public)) {
-			image_send(r->conn, r->number, 0, &u.image);
-			l->count++;
-		}
-		return OK;
+		return list_image(r);
 	}
 }
 

@@ -41,7 +41,11 @@ const char *text_of(int err)
 
 void request_error(struct conn *c, uint64_t number, int err)
 {
-	conn_error(c, number, code_of(err), "%s", text_of(err));
+	if (uploads_give_way(c->server, err))
+		conn_refuse(c, number, SERVER_RETRY_MS, "uploads that were cut off gave way: %s",
+			text_of(err));
+	else
+		conn_error(c, number, code_of(err), "%s", text_of(err));
 }
 
 void request_done(struct conn *c, uint64_t number, int err)
@@ -114,12 +118,30 @@ void request_free(struct request *r)
 	block_free(r->conn->server, &r->conn->server->request_pool, r);
 }
 
+static void want_turn(struct conn *c)
+{
+	if (!c->in_turn && list_empty(&c->link))
+		conn_wake(c);
+}
+
 void request_wake(struct request *r)
 {
 	if (list_empty(&r->ready))
 		list_push_back(&r->conn->ready_requests, &r->ready);
-	if (!r->conn->in_turn && list_empty(&r->conn->link))
-		conn_wake(r->conn);
+	want_turn(r->conn);
+}
+
+void request_supplant(struct request *r)
+{
+	struct conn *c = r->conn;
+
+	if (!conn_room(c, PROTO_ANSWER_MAX)) {
+		conn_close(c, true); /* it would wait for ever */
+		return;
+	}
+	conn_error(c, r->number, PROTO_E_CANCELLED, "it was asked for anew");
+	request_free(r);
+	want_turn(c);
 }
 
 void request_watch(struct request *r, uint64_t guest)
@@ -148,6 +170,10 @@ static void act(struct conn *c, uint64_t number, uint16_t type, const struct pro
 	enum proto_kind kind;
 	uint64_t id;
 
+	if (type == PROTO_REMOVE_IMAGE && upload_remove(c, m->ref.id)) {
+		request_done(c, number, OK);
+		return;
+	}
 	if (!ref_resolve(c, number, &m->ref, kinds, true, &id, &kind))
 		return;
 	request_done(c, number, act_on(c, type, kind, id));
@@ -238,7 +264,10 @@ static void request_continue(struct request *r, uint16_t type, const union proto
 	switch (type) {
 	case PROTO_CANCEL:
 		conn_error(r->conn, r->number, PROTO_E_CANCELLED, "cancelled");
-		request_free(r);
+		if (request_is_put(r))
+			put_abandon(r);
+		else
+			request_free(r);
 		break;
 	case PROTO_CREDIT:
 		request_credit(r, &m->credit);

@@ -614,6 +614,7 @@ void fake_reset(void)
 		free(fake_uploads[i].data);
 		fake_uploads[i] = (struct upload){0};
 	}
+	fake_memory(500000, 524288);
 	news_waiting = 0;
 	news_at = 0;
 	guest_max = 0;

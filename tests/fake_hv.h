@@ -35,6 +35,9 @@ void fake_count(struct fake_counts *c);
 /* Makes calls fail with ERR_NOMEM once so many guests exist; 0: never. */
 void fake_guest_limit(uint64_t guests);
 
+/* So many frames are free, of so many. */
+void fake_memory(uint64_t free, uint64_t total);
+
 /* The owner of that name, from now on. */
 uint16_t fake_owner(const char *name);
 

@@ -134,6 +134,20 @@ int image_remove(uint64_t id)
 
 /* ---- the host ---- */
 
+static uint64_t frames_free = 500000, frames_total = 524288;
+
+void fake_memory(uint64_t free, uint64_t total)
+{
+	frames_free = free;
+	frames_total = total;
+}
+
+void host_memory(uint64_t *free, uint64_t *total)
+{
+	*free = frames_free;
+	*total = frames_total;
+}
+
 void host_info(struct host_info *h, uint16_t owner)
 {
 	*h = (struct host_info){
@@ -147,8 +161,8 @@ void host_info(struct host_info *h, uint16_t owner)
 		.tsc_khz = 2000000,
 		.uptime_ns = fake_now_ns(CLOCK_MONOTONIC),
 		.wall_ns = fake_now_ns(CLOCK_REALTIME),
-		.frames_total = 524288,
-		.frames_free = 500000,
+		.frames_total = frames_total,
+		.frames_free = frames_free,
 		.frames_reserve = 1024,
 		.frames_data = 20000,
 		.frames_host = 4288,

@@ -77,6 +77,8 @@ void client_image(struct creel_image *i, const struct proto_image *m)
 	client_text(i->name, sizeof(i->name), m->name);
 	client_text(i->owner, sizeof(i->owner), m->owner);
 	i->is_public = m->public;
+	i->is_upload = m->upload;
+	i->received = m->received;
 }
 
 void client_status(struct creel_status *s, const struct proto_status *m)
@@ -426,6 +428,19 @@ int creel_images(struct creel *c, int (*each)(void *arg, const struct creel_imag
 {
 	struct each e = {.type = PROTO_IMAGE, .each = each_image, .image = each, .arg = arg};
 	struct proto_list m = {0};
+
+	return list(c, PROTO_LIST_IMAGES, &m, &e);
+}
+
+static int each_upload(struct each *e, const union proto_message *m)
+{
+	return m->image.upload ? each_image(e, m) : 0;
+}
+
+int creel_uploads(struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg)
+{
+	struct each e = {.type = PROTO_IMAGE, .each = each_upload, .image = each, .arg = arg};
+	struct proto_list m = {.all = 1};
 
 	return list(c, PROTO_LIST_IMAGES, &m, &e);
 }

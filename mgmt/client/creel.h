@@ -138,6 +138,7 @@ struct creel_figure {
 	uint64_t value;
 };
 
+/* Or an upload of one that was cut off: creel_uploads(). */
 struct creel_image {
 	uint64_t id;
 	char name[CREEL_NAME_SIZE], owner[CREEL_NAME_SIZE]; /* owner "": the host itself */
@@ -146,6 +147,8 @@ struct creel_image {
 	uint64_t memory; /* default of its guests */
 	uint64_t pages;  /* that it holds */
 	uint64_t created_ns;
+	bool is_upload;
+	uint64_t received; /* of an upload: so many bytes of `size` */
 };
 
 struct creel_guest {
@@ -447,6 +450,9 @@ CREEL_API int creel_audit(struct creel *c, uint64_t *after, bool follow,
 CREEL_API int creel_host_power(struct creel *c, enum creel_power action);
 CREEL_API int creel_images(
 	struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg);
+/* Uploads that were cut off, and that the host keeps for a while. */
+CREEL_API int creel_uploads(
+	struct creel *c, int (*each)(void *arg, const struct creel_image *i), void *arg);
 /* `all`: stopped ones too. `lineage` 0: any. */
 CREEL_API int creel_guests(struct creel *c, bool all, uint64_t lineage,
 	int (*each)(void *arg, const struct creel_guest *g), void *arg);
@@ -468,12 +474,25 @@ CREEL_API int creel_get(
 
 /* ---- images ---- */
 
+#define CREEL_HASH_SIZE 32
+
+/* The hash by which a host knows a file of `size` bytes, which `read` gives as for creel_put(): BLAKE2s.
+ * Asks no host. */
+CREEL_API int creel_hash(struct creel *c, uint64_t size,
+	long (*read)(void *arg, uint64_t offset, void *buf, size_t size), void *arg,
+	uint8_t hash[CREEL_HASH_SIZE]);
 /*
- * Uploads `size` bytes that `read` gives: up to `size` of them a call, the count returned; less
- * than 1 gives up (CREEL_LOCAL). An image of the same name is replaced.
+ * Uploads `size` bytes that `read` gives: up to `size` of them from `offset` on, the count returned;
+ * less than 1 gives up (CREEL_LOCAL). Their hash is `hash`; with NULL they are read once more before,
+ * to find it. An image of the same name is replaced. An upload of the same bytes that was cut off goes
+ * on where it was, so that `read` is first asked for what lies further on. When it is waited for and
+ * the connection is lost, it goes on over a new one as long as it gets further.
  */
 CREEL_API int creel_put(struct creel *c, const char *name, uint64_t size,
-	long (*read)(void *arg, void *buf, size_t size), void *arg, struct creel_image *image);
+	const uint8_t hash[CREEL_HASH_SIZE],
+	long (*read)(void *arg, uint64_t offset, void *buf, size_t size), void *arg,
+	struct creel_image *image);
+/* Or an upload that was cut off, by its number. */
 CREEL_API int creel_remove_image(struct creel *c, const char *image);
 
 /* ---- guests ---- */

@@ -1,5 +1,7 @@
-/* The call of libcreel that sends an image to the host. */
+/* The calls of libcreel that send an image to the host. */
 #include "mgmt/client/internal.h"
+
+#include "mgmt/crypto/blake2s.h"
 
 #include <string.h>
 
@@ -7,22 +9,25 @@
 
 struct upload {
 	struct call call; /* the first, as client_call() needs it */
+	uint64_t begun; /* where the host named the last time */
 	uint64_t position, size, credit;
 	bool committed;
-	long (*read)(void *arg, void *buf, size_t size);
+	long (*read)(void *arg, uint64_t offset, void *buf, size_t size);
 	void *arg;
 	struct creel_image *image;
 };
+
+static const char unreadable[] = "the image can't be read to its end";
 
 static int send_piece(struct creel *c, struct upload *u)
 {
 	uint8_t buf[PROTO_DATA_MAX];
 	uint64_t left = MIN(u->credit, u->size - u->position);
 	size_t want = MIN(left, sizeof(buf));
-	long n = u->read(u->arg, buf, want);
+	long n = u->read(u->arg, u->position, buf, want);
 
 	if (n <= 0 || (size_t)n > want) {
-		u->call.why = "the image can't be read to its end";
+		u->call.why = unreadable;
 		return CALL_ENOUGH;
 	}
 	struct proto_data data = {
@@ -57,6 +62,9 @@ static int upload_take(struct creel *c, struct call *k, const struct frame *f)
 
 	switch (f->header.type) {
 	case PROTO_UPLOAD:
+		if (f->message.upload.offset > u->size)
+			return client_unexpected(c, f);
+		u->begun = u->position = f->message.upload.offset;
 		u->credit += f->message.upload.credit;
 		break;
 	case PROTO_CREDIT:
@@ -71,8 +79,50 @@ static int upload_take(struct creel *c, struct call *k, const struct frame *f)
 	return upload_send(c, k);
 }
 
+int creel_hash(struct creel *c, uint64_t size,
+	long (*read)(void *arg, uint64_t offset, void *buf, size_t size), void *arg,
+	uint8_t hash[CREEL_HASH_SIZE])
+{
+	uint8_t buf[PROTO_DATA_MAX];
+	struct blake2s s;
+
+	blake2s_init(&s, CREEL_HASH_SIZE, NULL, 0);
+	for (uint64_t at = 0; at < size;) {
+		size_t want = MIN(size - at, sizeof(buf));
+		long n = read(arg, at, buf, want);
+
+		if (n <= 0 || (size_t)n > want)
+			return client_fail(c, CREEL_LOCAL, "%s", unreadable);
+		blake2s_update(&s, buf, (size_t)n);
+		at += (uint64_t)n;
+	}
+	blake2s_final(&s, hash);
+	return CREEL_OK;
+}
+
+/* As long as each connection gets it further than the one before. */
+static int put(struct creel *c, const struct proto_put *m, struct upload *u)
+{
+	bool waits = c->fd >= 0 && !c->async_done, first = true;
+	uint64_t before;
+	int err;
+
+	do {
+		before = u->begun;
+		u->position = u->credit = 0;
+		u->committed = false;
+		err = client_call(c, PROTO_PUT, m, &u->call, sizeof(*u));
+		if (err != CREEL_CONNECTION || !waits || c->calls || (!first && u->begun <= before))
+			return err;
+		first = false;
+	} while (client_reconnect(c) == CREEL_OK);
+	return err;
+}
+
 int creel_put(struct creel *c, const char *name, uint64_t size,
-	long (*read)(void *arg, void *buf, size_t size), void *arg, struct creel_image *image)
+	const uint8_t hash[CREEL_HASH_SIZE],
+	long (*read)(void *arg, uint64_t offset, void *buf, size_t size), void *arg,
+	struct creel_image *image)
 {
 	struct proto_put m = {.key = client_key(), .size = size};
 	struct upload u = {
@@ -82,10 +132,15 @@ int creel_put(struct creel *c, const char *name, uint64_t size,
 		.arg = arg,
 		.image = image,
 	};
+	int err = CREEL_OK;
 
 	if (!name || !name[0])
 		return client_fail(c, CREEL_INVALID, "an image needs a name");
 	if (!client_name(c, m.name, name))
 		return CREEL_INVALID;
-	return client_call(c, PROTO_PUT, &m, &u.call, sizeof(u));
+	if (hash)
+		memcpy(m.hash, hash, CREEL_HASH_SIZE);
+	else
+		err = creel_hash(c, size, read, arg, m.hash);
+	return err == CREEL_OK ? put(c, &m, &u) : err;
 }

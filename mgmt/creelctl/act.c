@@ -153,29 +153,38 @@ int run_snapshot(struct settings *s, int argc, char **argv)
 /* ---- put ---- */
 
 struct reading {
-	FILE *file;
-	uint64_t done;
+	int fd;
+	bool sends; /* it is read for the host, not for its hash */
+	uint64_t at;
 	struct progress progress;
 };
 
-static long read_file(void *arg, void *buf, size_t size)
+static long read_file(void *arg, uint64_t offset, void *buf, size_t size)
 {
 	struct reading *r = arg;
-	size_t n = fread(buf, 1, size, r->file);
+	ssize_t n = pread(r->fd, buf, size, (off_t)offset);
 
-	r->done += n;
-	progress_step(&r->progress, r->done);
-	return (long)n;
+	if (r->sends && offset != r->at)
+		progress_resume(&r->progress, offset);
+	r->at = offset + (uint64_t)(n > 0 ? n : 0);
+	if (r->sends)
+		progress_step(&r->progress, r->at);
+	return n;
 }
 
 int upload_file(struct settings *s, FILE *f, uint64_t size, const char *name,
 	struct creel_image *image)
 {
-	struct reading r = {.file = f};
-	int code;
+	struct reading r = {.fd = fileno(f)};
+	uint8_t hash[CREEL_HASH_SIZE];
+	int code = creel_hash(s->host_connection, size, read_file, &r, hash);
 
+	if (code != CREEL_OK)
+		return code;
+	r.sends = true;
+	r.at = 0;
 	progress_begin(&r.progress, s, name, size, true);
-	code = creel_put(s->host_connection, name, size, read_file, &r, image);
+	code = creel_put(s->host_connection, name, size, hash, read_file, &r, image);
 	progress_hide(&r.progress);
 	return code;
 }

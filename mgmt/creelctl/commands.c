@@ -5,7 +5,8 @@
 #include "mgmt/creelctl/creelctl.h"
 
 /* clang-format off: rows, and macros that make rows */
-static const struct option quiet_options[] = {
+static const struct option images_options[] = {
+	FLAG('a', "all", &settings.all, "uploads that were cut off, too"),
 	FLAG('q', "quiet", &settings.quiet, "only the numbers"),
 	END_OPTIONS,
 };
@@ -385,7 +386,9 @@ static const struct command image_commands[] = {
 		.synopsis = "FILE [NAME]",
 		.summary = "upload a guest image",
 		.text = "NAME is the file's name without \".elf\" if not given.\n"
-			"An image of the same name is replaced; guests that came from it go on.",
+			"An image of the same name is replaced; guests that came from it go on.\n"
+			"If the upload is cut off, the host keeps what it has for an hour, and the same\n"
+			"command goes on from there. What arrived is checked by its hash.",
 		.least = 1,
 		.most = 2,
 		.arguments = NAMES_FILE,
@@ -393,15 +396,15 @@ static const struct command image_commands[] = {
 	},
 	{
 		.name = "images",
-		.synopsis = "[-q]",
+		.synopsis = "[-a] [-q]",
 		.summary = "list images",
-		.options = quiet_options,
+		.options = images_options,
 		.run = run_images,
 	},
 	{
 		.name = "rmi",
 		.synopsis = "IMAGE...",
-		.summary = "remove images",
+		.summary = "remove images, or uploads that were cut off",
 		.least = 1,
 		.most = -1,
 		.arguments = NAMES_IMAGE,

@@ -190,7 +190,8 @@ void table_drop(struct table *t);
 
 struct progress {
 	const char *what;
-	uint64_t done, total, begun, next; /* the last two in ms */
+	uint64_t from, done, total;
+	uint64_t begun, next; /* in ms */
 	bool bytes, silent, bar, drawn;
 };
 
@@ -198,6 +199,8 @@ struct progress {
 void progress_begin(
 	struct progress *p, const struct settings *s, const char *what, uint64_t total, bool bytes);
 void progress_step(struct progress *p, uint64_t done);
+/* It goes on at `from`, which was reached before; and says so. */
+void progress_resume(struct progress *p, uint64_t from);
 /* The next step will draw a bar. */
 bool progress_due(const struct progress *p);
 /* Before something else is printed, and at the end. */

@@ -13,12 +13,14 @@
 static void image_json(const struct creel_image *i)
 {
 	json_begin_object(NULL);
-	json_text("kind", "image");
+	json_text("kind", i->is_upload ? "upload" : "image");
 	json_number("id", i->id);
 	json_text("name", i->name);
 	json_text("owner", i->owner);
 	json_bool("public", i->is_public);
 	json_number("size", i->size);
+	if (i->is_upload)
+		json_number("received", i->received);
 	json_number("memory", i->memory);
 	json_number("pages", i->pages);
 	json_number("created_ns", i->created_ns);
@@ -147,7 +149,10 @@ static int show_image(void *arg, const struct creel_image *i)
 		table_add(&l->table, "%s%s", i->owner[0] ? i->owner : "-",
 			i->is_public ? " (public)" : "");
 		table_add(&l->table, "%s", human_size(buf, i->size));
-		table_add(&l->table, "%s", human_size(buf, i->memory));
+		if (i->is_upload)
+			table_add(&l->table, "upload, %u%%", (unsigned)(100 * i->received / i->size));
+		else
+			table_add(&l->table, "%s", human_size(buf, i->memory));
 		table_add(&l->table, "%s", human_size(buf, i->pages * PAGE));
 		table_add(&l->table, "%s", human_age(buf, i->created_ns));
 	}
@@ -159,10 +164,14 @@ int run_images(struct settings *s, int argc, char **argv)
 	static const char *const titles[] = {
 		"ID", "NAME", "OWNER", "FILE", "MEMORY", "HELD", "CREATED"};
 	struct listing l = {.s = s};
+	int code;
 
 	(void)argc, (void)argv;
 	listing_begin(&l, "rllrrrl", 7, titles);
-	return listing_end(&l, creel_images(s->host_connection, show_image, &l));
+	code = creel_images(s->host_connection, show_image, &l);
+	if (code == CREEL_OK && s->all)
+		code = creel_uploads(s->host_connection, show_image, &l);
+	return listing_end(&l, code);
 }
 
 static void parent_cell(struct table *t, uint64_t parent)

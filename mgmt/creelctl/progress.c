@@ -49,7 +49,7 @@ static void amounts(const struct progress *p, char *text, size_t size)
 		snprintf(text, size, "%" PRIu64 " of %" PRIu64, p->done, p->total);
 		return;
 	}
-	human_size(rate, ms ? p->done * 1000 / ms : 0);
+	human_size(rate, ms ? (p->done - p->from) * 1000 / ms : 0);
 	snprintf(text, size, "%s of %s, %s/s", human_size(done, p->done),
 		human_size(total, p->total), rate);
 }
@@ -91,6 +91,19 @@ void progress_step(struct progress *p, uint64_t done)
 		draw_bar(p, amount);
 	else
 		complain("%s: %s", p->what, amount);
+}
+
+void progress_resume(struct progress *p, uint64_t from)
+{
+	char at[32], total[32];
+
+	p->from = p->done = from;
+	p->begun = now_ms();
+	if (p->silent)
+		return;
+	progress_hide(p);
+	complain("%s: goes on at %s of %s", p->what, human_size(at, from),
+		human_size(total, p->total));
 }
 
 void progress_hide(struct progress *p)

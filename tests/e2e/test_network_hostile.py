@@ -639,32 +639,98 @@ def things_that_are_in_use(host):
         host.remove(two)
 
 
+def upload_offset(client):
+    kind, _, _, answer = client.receive()
+    assert kind == wire.UPLOAD, (kind, answer)
+    return struct.unpack_from("<QQ", answer)[1]
+
+
+def kept_upload(host, sent):
+    """How much is kept of the one upload that was cut off after so many bytes."""
+    end = time.monotonic() + 30
+    while sent:
+        kept = [i for i in host.json("images", "-a") if i["kind"] == "upload"]
+        if len(kept) == 1 and 0 < kept[0]["received"] <= sent:
+            return kept[0]["received"]
+        assert time.monotonic() < end, kept
+        time.sleep(0.05)
+    return 0
+
+
 @on(*HOSTS)
 def uploads_cut_off_midway(host):
     with open(os.path.join(BUILD, "guests", "hello"), "rb") as f:
         image = f.read()
-    put = wire.KEY + wire.string("cut") + struct.pack("<Q", len(image))
+    begin = wire.put(1, "cut", image)
     with unchanged(host):
         names = [i["name"] for i in host.json("images")]
         for sent in (0, 1, 4096, 10000, len(image)):
-            for how in ("end", "reset", "cancel"):
+            received = 0
+            for how in ("end", "reset", "cancel"):  # after the last nothing is kept
                 with Client(host) as client:
-                    client.send(frame(wire.PUT, 1, put))
-                    assert client.receive()[0] == wire.UPLOAD
-                    for at in range(0, sent, 8192):
-                        part = image[at:min(at + 8192, sent)]
-                        client.send(frame(wire.DATA, 1, struct.pack("<BBQI", 4, 0, at, len(part)) + part))
+                    client.send(begin)
+                    assert upload_offset(client) == received
+                    for at in range(received, sent, 8192):
+                        client.send(wire.data(1, wire.STREAM_UPLOAD, at, image[at:min(at + 8192, sent)]))
                     if how == "reset":
                         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     elif how == "cancel":
                         client.send(frame(wire.CANCEL, 1))
                         while client.receive()[0] != wire.ERROR:
                             pass
+                received = kept_upload(host, sent) if how != "cancel" else 0
         with Client(host) as client:  # gaps, and more than was promised
-            client.send(frame(wire.PUT, 1, put))
-            client.send(frame(wire.DATA, 1, struct.pack("<BBQI", 4, 0, 5, 10) + bytes(10)))
+            client.send(begin)
+            client.send(wire.data(1, wire.STREAM_UPLOAD, 5, bytes(10)))
             assert client.closed()[0] == wire.E_PROTOCOL
         assert names == [i["name"] for i in host.json("images")]
+
+
+class Counting:
+    """A socket that knows how much was sent."""
+
+    def __init__(self, host):
+        self.socket, self.sent = wire.connect(host), 0
+        self.recv, self.close = self.socket.recv, self.socket.close
+
+    def sendall(self, data):
+        self.sent += len(data)
+        self.socket.sendall(data)
+
+
+@on("wire")
+def an_upload_whose_client_vanishes_halfway(host):
+    """No packet tells of that; the same client comes again, and only the second half is sent."""
+    with open(os.path.join(BUILD, "test-guests", "agent"), "rb") as f:
+        image = f.read() + random.Random(5).randbytes(100000)
+    half, part = len(image) // 2, 4096
+    with unchanged(host):
+        stream = Stream(Station(host))
+        gone = Client(host, socket=stream)
+        gone.send(wire.put(1, "halved", image))
+        assert upload_offset(gone) == 0
+        for at in range(0, half, part):
+            gone.send(wire.data(1, wire.STREAM_UPLOAD, at, image[at:min(at + part, half)]))
+            stream.expect(lambda s: s.ack == stream.seq)
+        offset, end = 0, time.monotonic() + 60
+        while not offset:  # as long as the host takes it for slow only, this is another upload
+            assert time.monotonic() < end
+            time.sleep(0.5)
+            counting = Counting(host)
+            with Client(host, socket=counting) as client:
+                client.send(wire.put(1, "halved", image))
+                offset = upload_offset(client)
+                for at in range(offset, len(image) if offset else 0, part):
+                    client.send(wire.data(1, wire.STREAM_UPLOAD, at, image[at:at + part]))
+                client.send(frame(wire.PUT_COMMIT if offset else wire.CANCEL, 1))
+                while not (last := client.receive())[1] & wire.FINAL:
+                    pass
+        assert offset == half and last[0] == wire.IMAGE, (offset, half, last)
+        assert half <= counting.sent < half + half // 50 + 1000, (half, counting.sent)
+        stream.close()
+        host.run("halved", "status", "7", status=7)
+        assert [i["kind"] for i in host.json("images", "-a") if i["name"] == "halved"] == ["image"]
+        host.command("rmi", "halved")
 
 
 # ---- slow clients ----

@@ -1,6 +1,7 @@
 """A client of the management protocol that can also speak it wrongly (mgmt/proto.h tells the layout)."""
 import socket
 import struct
+from hashlib import blake2s
 
 from keys import KEYS
 from seal import Opening, Seal
@@ -12,12 +13,13 @@ DATA, CREDIT, HELLO, CANCEL, GET_INFO = 0x01, 0x02, 0x10, 0x11, 0x12
 HOST_POWER = 0x16
 PUT, PUT_COMMIT, REMOVE_IMAGE, RUN, KILL, REMOVE = 0x20, 0x21, 0x23, 0x30, 0x36, 0x37
 LIST_GUESTS, GET, ATTACH, WAIT = 0x40, 0x42, 0x43, 0x44
-WELCOME, ERROR, DONE, RESULT, INFO, UPLOAD, STATUS = 0x80, 0x81, 0x82, 0x83, 0x84, 0x86, 0x8a
+WELCOME, ERROR, DONE, RESULT, INFO, UPLOAD, IMAGE, STATUS = 0x80, 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x8a
 FINAL = 1
 E_NOENT, E_LIMIT, E_UNSUPPORTED = 2, 6, 8
 E_PROTOCOL, E_VERSION, E_TIMEOUT = 12, 13, 14
 GUEST = 1
 ATTACH_OUT, ATTACH_FOLLOW = 2, 8
+STREAM_UPLOAD = 4
 CREDIT_ENOUGH = 1 << 20
 KEY = bytes(16)
 AT_ONCE = 32  # requests
@@ -41,6 +43,15 @@ def hello(magic=MAGIC, low=1, high=1):
 
 def attach(request, guest, flags, credit=CREDIT_ENOUGH):
     return frame(ATTACH, request, ref(guest) + struct.pack("<BQQI", flags, 0, 0, credit))
+
+
+def put(request, name, file):
+    """The beginning of an upload."""
+    return frame(PUT, request, KEY + string(name) + struct.pack("<Q", len(file)) + blake2s(file).digest())
+
+
+def data(request, stream, position, part):
+    return frame(DATA, request, struct.pack("<BBQI", stream, 0, position, len(part)) + part)
 
 
 def error(payload):

@@ -215,43 +215,44 @@ static void beside_one_that_waits(void)
 	CHECK(failing.code == CREEL_NOENT && strstr(failing.text, "first-name"));
 }
 
-static long read_nothing(void *arg, void *buf, size_t size)
+static long read_nothing(void *arg, uint64_t offset, void *buf, size_t size)
 {
-	(void)arg, (void)buf, (void)size;
+	(void)arg, (void)offset, (void)buf, (void)size;
 	return 0;
 }
 
-struct script {
-	size_t done;
-};
-
-static long read_script(void *arg, void *buf, size_t size)
+/* The image's bytes; it counts how many were asked for. */
+static long read_script(void *arg, uint64_t offset, void *buf, size_t size)
 {
-	struct script *s = arg;
-
-	for (size_t i = 0; i < size; i++, s->done++)
-		((char *)buf)[i] = s->done < 7 ? "exit 9\n"[s->done] : '#';
+	for (size_t i = 0; i < size; i++, offset++)
+		((char *)buf)[i] = offset < 7 ? "exit 9\n"[offset] : '#';
+	*(size_t *)arg += size;
 	return (long)size;
 }
 
 static void uploads(void)
 {
-	struct script script = {.done = 0}, other = {.done = 0};
+	uint8_t hash[CREEL_HASH_SIZE] = {1};
+	size_t script = 0, other = 0;
 	struct creel_streams streams = {.input_fd = -1, .output = keep};
 	struct result r, r2, broken;
 	struct creel_image unused;
 
 	start(&r);
-	CHECK(creel_put(c, "large", 3000000, read_script, &script, &r.item.image) == CREEL_OK);
+	CHECK(creel_put(c, "large", 3000000, NULL, read_script, &script, &r.item.image) == CREEL_OK);
 	start(&r2);
-	CHECK(creel_put(c, "small", 7, read_script, &other, &r2.item.image) == CREEL_OK);
+	CHECK(creel_hash(c, 7, read_script, &other, hash) == CREEL_OK);
+	CHECK(creel_put(c, "small", 7, hash, read_script, &other, &r2.item.image) == CREEL_OK);
 	start(&broken);
-	CHECK(creel_put(c, "broken", 10, read_nothing, NULL, &unused) == CREEL_OK);
+	CHECK(creel_put(c, "broken", 10, hash, read_nothing, NULL, &unused) == CREEL_OK);
 	go_on(0);
-	CHECK(r.code == CREEL_OK && r.item.image.size == 3000000 && script.done == 3000000);
-	CHECK(r2.code == CREEL_OK && r2.item.image.size == 7);
+	CHECK(r.code == CREEL_OK && r.item.image.size == 3000000 && script == 6000000);
+	CHECK(r2.code == CREEL_OK && r2.item.image.size == 7 && other == 14);
 	CHECK(broken.code == CREEL_LOCAL && strstr(broken.text, "to its end"));
-	CHECK(creel_put(c, "broken", 10, read_nothing, NULL, &unused) == CREEL_LOCAL);
+	CHECK(creel_put(c, "broken", 10, NULL, read_nothing, NULL, &unused) == CREEL_LOCAL);
+	hash[0] ^= 1;
+	CHECK(creel_put(c, "wrong", 7, hash, read_script, &other, &unused) == CREEL_INVALID);
+	CHECK(strstr(creel_error_text(c), "wrong: the hash of what came is "));
 	CHECK(creel_run_attached(c, "large", false, NULL, &streams, &r.status) == CREEL_OK);
 	CHECK(r.status.exit_status == 9);
 }

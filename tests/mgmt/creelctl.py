@@ -14,6 +14,8 @@ import tempfile
 import time
 import traceback
 
+from cut import Wire
+
 FAKE_HOST, CREELCTL = sys.argv[1:3]
 TIMEOUT = 60
 REFUSED, CONNECTION, USAGE, INTERRUPTED = 125, 126, 127, 130
@@ -153,6 +155,52 @@ def test_large_upload():
     put("large", text)
     assert ctl("images", "--json").json()[0]["size"] == len(text)
     assert ctl("run", "large").out == "big\n"
+
+
+def large_file(name):
+    path = os.path.join(folder.name, name)
+    with open(path, "wb") as f:
+        f.write(b"echo whole\nexit 0\n" + os.urandom(2 << 20).hex().encode())
+    return path, os.path.getsize(path)
+
+
+def test_put_goes_on_over_new_connections():
+    path, size = large_file("cut")
+    wire = Wire(host.port, [1 << 20, 1 << 20, 1 << 20])
+    r = ctl("put", path, env={"CREEL_HOST": wire.address})
+    assert r.out.startswith("cut (image "), r
+    assert r.err.count("goes on at ") == 3 and r.err.count("of 4.0 MiB") == 3, r
+    assert len(wire.sent) == 4 and size < sum(wire.sent) < size + size // 100 + 4 * 20000, wire.sent
+    assert ctl("run", "cut").out == "whole\n"
+    assert ctl("images", "-aq").out == ctl("images", "-q").out
+    # each connection has to get further than the one before
+    wire = Wire(host.port, [2 << 20] + 20 * [500])
+    r = ctl("put", large_file("never")[0], env={"CREEL_HOST": wire.address}, status=CONNECTION)
+    assert len(wire.sent) <= 3, wire.sent
+    kept = [i for i in ctl("images", "-a", "--json").json() if i["kind"] == "upload"]
+    assert [i["name"] for i in kept] == ["never"] and 1.9 < kept[0]["received"] / 2**20 < 2, kept
+    assert "upload, 4" in ctl("images", "-a").out and "never" not in ctl("images").out
+    ctl("rmi", kept[0]["id"])
+    assert "never" not in ctl("images", "-a").out
+
+
+def test_put_goes_on_after_a_client_that_vanished():
+    path, size = large_file("gone")
+    wire = Wire(host.port, [size // 2], vanish=True)
+    client = subprocess.Popen([CREELCTL, "put", path], env=environment(CREEL_HOST=wire.address),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wire.over.wait(TIMEOUT)
+    client.kill()
+    client.wait()
+    time.sleep(3.2)  # SERVER_SILENT_US: until then it might only be slow
+    second = Wire(host.port, [])
+    r = ctl("put", path, env={"CREEL_HOST": second.address})
+    assert r.err.count("goes on at ") == 1, r
+    assert size // 2 < sum(second.sent) < size // 2 + 60000, (second.sent, size)
+    assert ctl("run", "gone").out == "whole\n"
+    # all of it was used up: the next begins anew, and nothing is said of it
+    assert ctl("put", path, "again").err == ""
+    wire.close()
 
 
 # ---- running ----

@@ -18,6 +18,7 @@ import time
 import pyte
 
 import creelctl as base
+from cut import Wire
 from creelctl import (CONNECTION, INTERRUPTED, USAGE, Result, ctl, put, run_detached, state,
                       wait_for)
 
@@ -191,6 +192,19 @@ def test_progress_of_an_upload():
         t.end()
         assert b"%" not in t.raw, t.raw
     assert ctl("put", path).err == ""
+
+
+def test_progress_of_an_upload_that_goes_on():
+    path = os.path.join(base.folder.name, "resumed")
+    with open(path, "w") as f:
+        f.write("exit 0\n" + "#" * (40 << 20))
+    wire = Wire(base.host.port, [30 << 20], slow=0.002)
+    t = Terminal("put", path, rows=5, columns=70, env={"CREEL_HOST": wire.address})
+    t.wait("goes on at (29|30) MiB of 40 MiB")
+    t.wait(r"^resumed \[#* *\] +[0-9]+%")
+    assert min(map(int, re.findall(rb"([0-9]+)%", t.raw.split(b"goes on")[1]))) >= 74, t.raw
+    t.wait(r"^resumed \(image [0-9]+, 40 MiB\)$")
+    t.end()
 
 
 def test_progress_of_forks():

@@ -63,11 +63,12 @@ static const struct server_config plenty = {
 /* `count` peers, each a client with the role, and an image named "a" for them. */
 static void begin(const uint8_t *roles, int count)
 {
-	struct proto_put put = {.name = "a", .size = 5};
+	struct proto_put put = {.name = "a"};
 	struct proto_data data = {
 		.stream = PROTO_STREAM_UPLOAD, .bytes = {(const uint8_t *)"wait\n", 5}};
 	struct answer a;
 
+	put_announce(&put, data.bytes.data, data.bytes.size);
 	peer_world(&plenty, roles, (size_t)count);
 	memset(tallies, 0, sizeof(tallies));
 	for (int i = 0; i < count; i++)

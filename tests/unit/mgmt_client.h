@@ -62,6 +62,9 @@ void client_expect_error(struct client *c, uint64_t request, enum proto_code cod
 /* Sends, settles and expects a final DONE. */
 void client_do(struct client *c, uint16_t type, uint64_t request, const void *message);
 
+/* Size and hash of what is to be uploaded. */
+void put_announce(struct proto_put *put, const void *bytes, size_t size);
+
 /* Uploads a script as an image. */
 void put_script(struct client *c, uint64_t request, const char *name, const char *script);
 struct proto_create create_of(const char *source);

@@ -199,8 +199,8 @@ TEST(uploads_that_break_the_rules)
 	client_expect_error(&c, 10, PROTO_E_CANCELLED);
 	client_expect_error(&c, 21, PROTO_E_TOOBIG);
 	/* an image that is none */
-	put.size = 4;
 	data.bytes = (struct proto_blob){(const uint8_t *)"a\0b\0", 4};
+	put_announce(&put, data.bytes.data, 4);
 	client_send(&c, PROTO_PUT, 22, &put);
 	client_send(&c, PROTO_DATA, 22, &data);
 	client_send(&c, PROTO_PUT_COMMIT, 22, NULL);

@@ -162,12 +162,13 @@ TEST(a_retry_takes_over_what_still_goes_on)
 TEST(streams_and_uploads_that_come_again)
 {
 	struct proto_create run = create_of("prog");
-	struct proto_put put = {.key = key_of(4), .name = "prog", .size = 20};
+	struct proto_put put = {.key = key_of(4), .name = "prog"};
 	struct proto_data data = {.stream = PROTO_STREAM_UPLOAD,
 		.bytes = {(const uint8_t *)"echo one\nwait\n######", 20}};
 	struct client c, d;
 	struct answer a;
 
+	put_announce(&put, data.bytes.data, data.bytes.size);
 	world_begin(NULL);
 	client_open(&c);
 	client_send(&c, PROTO_PUT, 1, &put);
