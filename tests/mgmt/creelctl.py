@@ -6,6 +6,7 @@ Prints "ok NAME" or "FAIL NAME" for each test.
 """
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -166,11 +167,13 @@ def large_file(name):
 
 def test_put_goes_on_over_new_connections():
     path, size = large_file("cut")
+    under_way = 256 << 10  # the credit of an upload: at most so much is lost each time
     wire = Wire(host.port, [1 << 20, 1 << 20, 1 << 20])
     r = ctl("put", path, env={"CREEL_HOST": wire.address})
     assert r.out.startswith("cut (image "), r
     assert r.err.count("goes on at ") == 3 and r.err.count("of 4.0 MiB") == 3, r
-    assert len(wire.sent) == 4 and size < sum(wire.sent) < size + size // 100 + 4 * 20000, wire.sent
+    most = size + size // 100 + 3 * (under_way + 20000)
+    assert len(wire.sent) == 4 and size < sum(wire.sent) < most < 2 * size, wire.sent
     assert ctl("run", "cut").out == "whole\n"
     assert ctl("images", "-aq").out == ctl("images", "-q").out
     # each connection has to get further than the one before
@@ -178,8 +181,9 @@ def test_put_goes_on_over_new_connections():
     r = ctl("put", large_file("never")[0], env={"CREEL_HOST": wire.address}, status=CONNECTION)
     assert len(wire.sent) <= 3, wire.sent
     kept = [i for i in ctl("images", "-a", "--json").json() if i["kind"] == "upload"]
-    assert [i["name"] for i in kept] == ["never"] and 1.9 < kept[0]["received"] / 2**20 < 2, kept
-    assert "upload, 4" in ctl("images", "-a").out and "never" not in ctl("images").out
+    assert [i["name"] for i in kept] == ["never"], kept
+    assert (2 << 20) - under_way - 40000 < kept[0]["received"] < 2 << 20, kept
+    assert re.search("upload, 4[0-9]%", ctl("images", "-a").out) and "never" not in ctl("images").out
     ctl("rmi", kept[0]["id"])
     assert "never" not in ctl("images", "-a").out
 
@@ -196,6 +200,7 @@ def test_put_goes_on_after_a_client_that_vanished():
     second = Wire(host.port, [])
     r = ctl("put", path, env={"CREEL_HOST": second.address})
     assert r.err.count("goes on at ") == 1, r
+    # nothing was lost: all that the wire took reached the host
     assert size // 2 < sum(second.sent) < size // 2 + 60000, (second.sent, size)
     assert ctl("run", "gone").out == "whole\n"
     # all of it was used up: the next begins anew, and nothing is said of it
