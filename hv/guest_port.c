@@ -110,6 +110,14 @@ int guest_agent_send(uint64_t id, const uint8_t *data, size_t size)
 	return err;
 }
 
+bool port_due(const struct guest *g)
+{
+	const struct stream *s = __atomic_load_n(&g->stream[STREAM_AGENT_IN], __ATOMIC_ACQUIRE);
+
+	return g->announced != g->generation ||
+	       (s && __atomic_load_n(&s->written, __ATOMIC_ACQUIRE) != s->reader[0]);
+}
+
 bool port_waiting(struct core *core, struct guest *g)
 {
 	spin_lock(&g->lock);

@@ -11,6 +11,12 @@
 struct core;
 
 /*
+ * Whether port_waiting() may be true: a look without the guest's lock, by the core that runs it. What is
+ * put in later wakes the guest.
+ */
+bool port_due(const struct guest *g);
+
+/*
  * Bytes wait for the agent. Asked before each entry while the guest has the port open: one that is
  * another guest than it was (new, forked, rolled back) has its AGENT_RESET waiting by this, ahead of
  * anything else.

@@ -120,6 +120,8 @@ static bool deliver(struct core *core, struct guest *g)
 	struct vcpu *v = &g->machine.vcpu;
 	struct lapic *l = &g->machine.board->lapic;
 
+	if (!lapic_requested(l))
+		return false;
 	fetch_priority(core, l);
 	int vector = lapic_next(l);
 

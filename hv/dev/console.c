@@ -54,13 +54,11 @@ static bool has_input(const struct guest *g)
 	return s && s->written != s->reader[0];
 }
 
-bool console_waiting(struct guest *g)
+bool console_waiting(const struct guest *g)
 {
-	spin_lock(&g->lock);
-	bool waiting = has_input(g);
+	const struct stream *s = __atomic_load_n(&g->stream[STREAM_IN], __ATOMIC_ACQUIRE);
 
-	spin_unlock(&g->lock);
-	return waiting;
+	return s && __atomic_load_n(&s->written, __ATOMIC_ACQUIRE) != s->reader[0];
 }
 
 size_t console_take(struct core *core, struct guest *g, uint8_t *buf, size_t size)

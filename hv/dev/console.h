@@ -15,8 +15,9 @@ struct core;
  */
 int64_t console_put(struct core *core, struct guest *g, const uint8_t *data, size_t size);
 
-/* There is input. */
-bool console_waiting(struct guest *g);
+/* There is input: a look without the guest's lock, by the core that runs it. What is put in later wakes
+ * the guest. */
+bool console_waiting(const struct guest *g);
 
 /* Take up to `size` bytes of it; returns how many. */
 size_t console_take(struct core *core, struct guest *g, uint8_t *buf, size_t size);

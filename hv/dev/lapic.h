@@ -43,6 +43,16 @@ void lapic_raise(struct lapic *l, uint8_t vector);
  * SDM Vol 3, "Message Signalled Interrupts". */
 void lapic_message(struct lapic *l, uint64_t address, uint32_t data);
 
+/* Some vector wants to be delivered, now or later; quicker than lapic_next(). */
+static inline bool lapic_requested(const struct lapic *l)
+{
+	uint32_t any = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(l->irr); i++)
+		any |= l->irr[i];
+	return any;
+}
+
 /* The vector that wants to be delivered now, -1: none that priorities let through. */
 int lapic_next(const struct lapic *l);
 

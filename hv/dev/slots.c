@@ -107,11 +107,12 @@ static bool port_has_input(struct core *core, struct guest *g, enum vconsole_por
 {
 	const struct board *b = g->machine.board;
 
+	/* Before each entry: what costs least first. Rings are looked at when there is something for them. */
+	if (port == VCONSOLE_HVC ? !console_waiting(g) || !slots_take_input(b) : !port_due(g))
+		return false;
 	if (!vconsole_receives(&b->console, &b->virtio[SLOT_CONSOLE], &g->machine.mem, port))
 		return false;
-	if (port == VCONSOLE_HVC)
-		return slots_take_input(b) && console_waiting(g);
-	return port_waiting(core, g);
+	return port == VCONSOLE_HVC || port_waiting(core, g);
 }
 
 static int fill_console(struct core *core, struct guest *g, const struct virtio_env *env)
@@ -134,16 +135,29 @@ bool slots_waiting(struct core *core, struct guest *g)
 	return port_has_input(core, g, VCONSOLE_HVC) || port_has_input(core, g, VCONSOLE_AGENT);
 }
 
+/* Whether anything is to be done before the guest goes on: most often nothing is. */
+static bool due(const struct guest *g)
+{
+	const struct board *b = g->machine.board;
+	bool pending = false;
+
+	for (unsigned slot = 1; slot < VIRTIO_SLOTS; slot++)
+		pending |= b->virtio[slot].pending != 0;
+	return pending || b->generation != g->generation || console_waiting(g) || port_due(g);
+}
+
 enum run_next slots_enter(struct core *core, struct guest *g)
 {
+	if (!due(g))
+		return RUN_AGAIN;
 	struct board *b = g->machine.board;
 	const struct virtio_env env = env_of(core, g);
 	int err = OK;
 
-	if (UNLIKELY(b->generation != g->generation))
+	if (b->generation != g->generation)
 		become(g);
 	for (unsigned slot = 1; slot < VIRTIO_SLOTS; slot++) {
-		if (UNLIKELY(b->virtio[slot].pending))
+		if (b->virtio[slot].pending)
 			virtio_retry(&b->virtio[slot], &env);
 	}
 	if (virtio_ready(&b->virtio[SLOT_CONSOLE]))
