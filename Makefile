@@ -704,7 +704,7 @@ $(BUILD)/demo.conf: build/keys/host-key
 # ---- costs ---------------------------------------------------------------------------------------
 
 bench: setup
-	@$(MAKE) -s appliance creelctl libcreel test-guests
+	@$(MAKE) -s appliance creelctl libcreel test-guests agent
 	@tests/bench/bench.py
 
 # ---- a host to play with, and debuggers ----------------------------------------------------------

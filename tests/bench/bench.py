@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures the appliance in instructions and bytes, against what PEERS have, and writes a JSON file.
 
-    tests/bench/bench.py [--json FILE] [--quick] [--explain]
+    tests/bench/bench.py [--json FILE] [--quick] [--linux] [--explain]
 
 QEMU runs with -icount, so that the TSC counts instructions, and runs repeat. What each number is,
 how it is taken, and which may differ between runs, stands in docs/benchmarks.md.
@@ -12,26 +12,18 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "emu"))
-from keys import KEYS  # noqa: E402
-from run import Machine  # noqa: E402
+import linux  # noqa: E402
 from burst import Burst  # noqa: E402
-from client import Connection, Failed  # noqa: E402
+from client import Failed  # noqa: E402
 from hidden import FIELDS, Hidden  # noqa: E402
+from host import CTL, GUEST, PAGE, REPEAT, Host, count, fork_cost, median, meter, ticks, used  # noqa: E402
 
-CTL = os.path.join(ROOT, "build", "creelctl")
-GUEST = os.path.join(ROOT, "build", "test-guests", "bench")
-CPU = "EPYC,+svm,+npt"
-ICOUNT = 7
-TICKS = 1 << ICOUNT  # TSC ticks of an instruction
-PAGE = 4096
 MIB = 1 << 20
 # Odd: the median is one of them. A guest also sees what the network had to do meanwhile.
-REPEAT, GUEST_REPEAT = 9, 21
-PAUSE = 0.03  # seconds in which a host that is idle frees and zeroes something
+GUEST_REPEAT = 21
 
 # key: (limit or None, what others take, in words)
 ROWS = {
@@ -60,85 +52,9 @@ ROWS = {
     "handshake_instructions": (3000000, ""),
     "batch_fork_instructions": (8000, ""),
     "bytes_per_connection": (65536, ""),
+    **linux.ROWS,
 }
-AT_LEAST = {"guests_in_2gib"}
-
-
-def median(values):
-    return sorted(values)[len(values) // 2]
-
-
-class Host:
-    """An appliance on QEMU, and creelctl to steer it."""
-
-    ticks = TICKS
-
-    def __init__(self, mem):
-        self.machine = Machine("qemu", cpus=1, mem=mem, cpu=CPU, icount=ICOUNT, real_idle=True,
-                               images={"bench": GUEST}, nic="virtio")
-
-    def __enter__(self):
-        self.machine.__enter__()
-        self.machine.wait_for(r"address: \d", 120)
-        self.env = KEYS.environment(self.machine.port)
-        self.client = self.connect()
-        # The ticks that zeroing a frame takes. An idle host has just done it a few thousand times.
-        for _ in range(100):
-            zero = meter(self.settle(), "zero")
-            if zero["count"]:
-                break
-        else:
-            raise Failed("the host has zeroed no frame")
-        self.zero_cost = zero["min"]
-        return self
-
-    def __exit__(self, *exc):
-        return self.machine.__exit__(*exc)
-
-    def connect(self):
-        """One more connection; `client` is one that stays."""
-        return Connection(os.path.join(ROOT, "build", "libcreel.so"), self.env)
-
-    def ctl(self, *args, timeout=600):
-        r = subprocess.run([CTL, *args], env=self.env, capture_output=True, text=True,
-                           timeout=timeout)
-        if r.returncode:
-            raise Failed(f"creelctl {' '.join(args)}: {r.stderr.strip()}")
-        return r.stdout
-
-    def json(self, *args, timeout=600):
-        return json.loads(self.ctl("--json", *args, timeout=timeout))
-
-    def stats(self):
-        return self.client.stats()
-
-    def settle(self):
-        """Stats once all guests wait, and the host has freed and zeroed all that it could."""
-        before = self.stats()
-        while True:
-            time.sleep(PAUSE)
-            after = self.stats()
-            if after["guests"]["running"] == 0 and \
-                    meter(before, "reap")["count"] == meter(after, "reap")["count"] and \
-                    meter(before, "zero")["count"] == meter(after, "zero")["count"]:
-                return after
-            before = after
-
-    def kill(self, *ids):
-        self.ctl("kill", *map(str, ids))
-        self.ctl("rm", *map(str, ids))
-
-
-def meter(stats, name):
-    return stats["meters"][name]
-
-
-def ticks(before, after, name):
-    return meter(after, name)["ticks"] - meter(before, name)["ticks"]
-
-
-def count(before, after, name):
-    return meter(after, name)["count"] - meter(before, name)["count"]
+AT_LEAST = {"guests_in_2gib", "linux_forks_in_2gib"}
 
 
 class Guest:
@@ -163,17 +79,13 @@ class Guest:
         return self.host.json("inspect", self.name)
 
 
-def instructions(t):
-    return t / TICKS
-
-
 def seen_by_guest(host, guest, command, which=0):
     """Median instructions that a guest's answer tells, each asked for while nothing else goes on."""
     answers = []
     for _ in range(GUEST_REPEAT):
         host.settle()
         answers.append(guest.ask(command)[which])
-    return instructions(median(answers))
+    return host.instructions(median(answers))
 
 
 def measure_exits(host, guest, out):
@@ -183,18 +95,6 @@ def measure_exits(host, guest, out):
         out[key] = seen_by_guest(host, guest, f"{command} {n}") / n
 
 
-def fork_cost(host, source):
-    """Median instructions of a client's fork of `source`, request parsed to child runnable."""
-    costs = []
-    for _ in range(REPEAT):
-        before = host.stats()
-        child = host.client.fork(source)[0]
-        costs.append(ticks(before, host.stats(), "fork"))
-        host.kill(child)
-    host.settle()
-    return instructions(median(costs))
-
-
 def snapshot_cost(host, source):
     costs = []
     for _ in range(REPEAT):
@@ -202,7 +102,7 @@ def snapshot_cost(host, source):
         snapshot = host.client.snapshot(source)
         costs.append(ticks(before, host.stats(), "snapshot"))
         host.ctl("rm", str(snapshot))
-    return instructions(median(costs))
+    return host.instructions(median(costs))
 
 
 def measure_fork(host, small, large, out):
@@ -226,7 +126,7 @@ def measure_first_exit(host, source, out):
             phases.setdefault(name, []).append(meter(after, name)["last"])
         phases.setdefault("load", []).append(median_load(before, after))
         host.kill(child)
-    parts = {name: instructions(median(v)) for name, v in phases.items()}
+    parts = {name: host.instructions(median(v)) for name, v in phases.items()}
     for name, v in parts.items():
         out[f"phase_{name}_instructions"] = v
     out["fork_to_first_exit_instructions"] = sum(parts.values())
@@ -266,7 +166,7 @@ def measure_first_fault(host, guest, out):
     guest.ask("cow 1")
     after = host.stats()
     worst = max(meter(after, k)["max"] for k in ("cow_fault", "table_walk_fault"))
-    out["first_cow_fault_instructions"] = instructions(worst) + out["port_exit_instructions"]
+    out["first_cow_fault_instructions"] = host.instructions(worst) + out["port_exit_instructions"]
 
 
 def measure_rollback(host, guest, out):
@@ -281,8 +181,8 @@ def measure_rollback(host, guest, out):
         total.append(meter(after, "rollback")["last"] + ticks(before, after, "reap") +
                      256 * host.zero_cost)
         host.ctl("resume", guest.name) if guest.info()[0]["state"] == "paused" else None
-    out["rollback_256_dirty_instructions"] = instructions(median(first))
-    out["rollback_256_dirty_total_instructions"] = instructions(median(total))
+    out["rollback_256_dirty_instructions"] = host.instructions(median(first))
+    out["rollback_256_dirty_total_instructions"] = host.instructions(median(total))
     host.ctl("rm", str(snapshot))
 
 
@@ -302,13 +202,7 @@ def measure_kill(host, guest, out):
         costs.append(meter(after, "kill")["last"] + ticks(before, after, "reap") +
                      pages * host.zero_cost)
         host.ctl("rm", str(child))
-    out["kill_instructions"] = instructions(median(costs))
-
-
-def used(stats):
-    """Bytes that the host has not got any more, whoever holds them."""
-    f = stats["frames"]
-    return (f["total"] - f["free"] - f["quarantined"]) * PAGE
+    out["kill_instructions"] = host.instructions(median(costs))
 
 
 def measure_bytes(host, guest, out):
@@ -368,6 +262,8 @@ def table(out, costs):
         if key not in out:
             continue
         value = out[key]
+        if callable(limit):
+            limit = limit(out)
         good = limit is None or (value >= limit if key in AT_LEAST else value <= limit)
         if not good:
             missed.append(key)
@@ -403,13 +299,15 @@ def step(text):
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--json", default=os.path.join(ROOT, "build", "bench.json"))
-    p.add_argument("--quick", action="store_true", help="leave the 2 GiB machine out")
-    p.add_argument("--explain", action="store_true", help="name the dearest functions of each row")
-    a = p.parse_args()
-    out = {}
+class Results:
+    """Values by key, what recordings cost by row, loads, and one request's path."""
+
+    def __init__(self):
+        self.out, self.costs, self.load, self.path = {}, {}, [], None
+
+
+def measure_sdk(results):
+    out = results.out
     with Host(2048) as host:
         small, large = Guest(host, "small"), Guest(host, "large")
         small.ask("touch 256")
@@ -436,31 +334,54 @@ def main():
         measure_bytes(host, small, out)
         step("hidden")
         hidden = Hidden(host, ROOT, GUEST, small, large, "plain", lambda name: Guest(host, name, "64M"))
-        costs = hidden.measure()
+        results.costs = hidden.measure()
         step("management")
         burst = Burst(host, ROOT, hidden.recorder, "plain")
         burst.measure(out)
         step("1,000 connections")
         burst.connections(out)
         step("load")
-        load = list(burst.load())
+        results.load, results.path = list(burst.load()), burst.path
         for g in small, large:
             g.process.kill()
             g.process.wait()
-    if not a.quick:
+
+
+def measure(a):
+    results = Results()
+    if not a.linux:
+        measure_sdk(results)
+    if not a.linux and not a.quick:
         step("2 GiB")
-        fill(out)
-    out.update((f"{key.removesuffix('_instructions')}_{f}", getattr(cost, f))
-               for key, cost in costs.items() for f in FIELDS)
-    missed = table(out, costs)
-    loads(load)
+        fill(results.out)
+    results.costs["linux_fork_to_exec_instructions"] = linux.measure(results.out, step, a.quick)
+    if not a.quick:
+        step("Linux: 2 GiB")
+        linux.fill(results.out)
+    results.out.update((f"{key.removesuffix('_instructions')}_{f}", getattr(cost, f))
+                       for key, cost in results.costs.items() for f in FIELDS)
+    return results
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--json", default=os.path.join(ROOT, "build", "bench.json"))
+    p.add_argument("--quick", action="store_true", help="leave the 2 GiB machines out")
+    p.add_argument("--linux", action="store_true", help="only the rows of Linux guests")
+    p.add_argument("--explain", action="store_true", help="name the dearest functions of each row")
+    a = p.parse_args()
+    results = measure(a)
+    missed = table(results.out, results.costs)
+    if results.load:
+        loads(results.load)
     if a.explain:
-        explain(costs)
+        explain(results.costs)
+    if a.explain and results.path:
         print("\nsealed_fork_request_instructions, frame in to frame out")
-        for name, n in burst.path.functions.most_common(40):
+        for name, n in results.path.functions.most_common(40):
             print(f"    {name:36} {n:>10}")
     with open(a.json, "w") as f:
-        json.dump(out, f, indent=1)
+        json.dump(results.out, f, indent=1)
         f.write("\n")
     return 1 if missed else 0
 

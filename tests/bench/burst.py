@@ -51,7 +51,7 @@ class Burst:
         before, between = ticks(), ticks()
         result = operation()
         after = ticks()
-        return (after - between - (between - before)) / self.host.ticks, result
+        return self.host.instructions(after - between - (between - before)), result
 
     def measure(self, out):
         handshakes, forks = [], []

@@ -12,6 +12,10 @@ def fields(kind, names):
     return [(n, kind) for n in names.split()]
 
 
+OUTPUT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p,
+                          ctypes.c_size_t)
+
+
 class Info(ctypes.Structure):
     _fields_ = [("version", ctypes.c_char * 32), ("backend", ctypes.c_char * 16),
                 ("cpu", ctypes.c_char * 64), ("boot_id", ctypes.c_uint64 * 2),
@@ -37,6 +41,15 @@ class Options(ctypes.Structure):
 
 class Result(ctypes.Structure):
     _fields_ = [("index", ctypes.c_uint32), ("id", ctypes.c_uint64)]
+
+
+class Exec(ctypes.Structure):
+    _fields_ = [("argv", ctypes.POINTER(ctypes.c_char_p)), ("env", ctypes.c_void_p),
+                ("cwd", ctypes.c_char_p), ("as_user", ctypes.c_bool), ("uid", ctypes.c_uint32),
+                ("gid", ctypes.c_uint32), ("tty", ctypes.c_bool), ("rows", ctypes.c_uint16),
+                ("columns", ctypes.c_uint16), ("builtin", ctypes.c_bool), ("input_fd", ctypes.c_int),
+                ("output", OUTPUT), ("event", ctypes.c_void_p), ("arg", ctypes.c_void_p),
+                ("start_ms", ctypes.c_uint32), ("cancel", ctypes.c_void_p)]
 
 
 EACH_METER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(Meter))
@@ -104,3 +117,19 @@ class Connection:
 
     def kill(self, guest):
         self._check(self.creel.creel_kill(self.handle, str(guest).encode()))
+
+    def exec(self, guest, argv, input_fd=-1, came=None, start_seconds=60):
+        """What a command in a Linux guest writes. came(): asked at each output, true ends the call."""
+        words = (ctypes.c_char_p * (len(argv) + 1))(*(w.encode() for w in argv))
+        status, written, left = (ctypes.c_int * 3)(), [], []
+
+        @OUTPUT
+        def output(_, stream, data, size):
+            written.append(ctypes.string_at(data, size))
+            left.append(bool(came and came()))
+            return left[-1]
+        run = Exec(argv=words, input_fd=input_fd, output=output, start_ms=start_seconds * 1000)
+        code = self.creel.creel_exec(self.handle, str(guest).encode(), ctypes.byref(run), status)
+        if not any(left):
+            self._check(code)
+        return b"".join(written).decode()

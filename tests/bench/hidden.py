@@ -12,15 +12,18 @@ TIMES = 3
 FIELDS = ("exits", "flushes", "locked", "records")
 
 
+def recorder_of(host, root, guest_elf):
+    image = re.search(r"image at 0x([0-9a-f]+)", host.machine.serial)
+    return Recorder(host.machine, os.path.join(root, "build", "creel.elf"), guest_elf, int(image[1], 16), root)
+
+
 class Hidden:
     """`host`, and the guests of bench.py: `plain` is a name, make_guest(name) starts one more."""
 
     def __init__(self, host, root, guest_elf, small, large, plain, make_guest):
         self.host, self.small, self.large, self.plain = host, small, large, plain
         self.make_guest = make_guest
-        image = re.search(r"image at 0x([0-9a-f]+)", host.machine.serial)
-        self.recorder = Recorder(host.machine, os.path.join(root, "build", "creel.elf"), guest_elf,
-                                 int(image[1], 16), root)
+        self.recorder = recorder_of(host, root, guest_elf)
 
     def measure(self):
         """{row: Cost}"""

@@ -190,12 +190,16 @@ class Recorder:
         try:
             result = operation()
         finally:
-            for command in ("log none", "singlestep off"):
-                self.machine.monitor(command)
+            self.stop()
         with open(path, "rb") as f:
             steps = [self._step(m) for m in LINE.finditer(f.read())]
         os.unlink(path)
         return result, Trace(steps, self.program, self.clocks, self.guest)
+
+    def stop(self):
+        """Also for an operation of which not all is to be recorded."""
+        for command in ("log none", "singlestep off"):
+            self.machine.monitor(command)
 
     def _step(self, match):
         pc, in_guest = int(match[1], 16), bool(int(match[2], 16) & IN_GUEST)
