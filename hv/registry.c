@@ -12,7 +12,10 @@ void registry_init(struct registry *r, struct object **by_id, struct object **by
 		.next_id = 1,
 		.release = release,
 	};
-	list_init(&r->all);
+	for (unsigned kind = 0; kind < OBJECT_KINDS; kind++) {
+		list_init(&r->all[kind]);
+		r->last[kind] = &r->all[kind];
+	}
 }
 
 /* FNV-1a, with kind and owner mixed in: names are unique within both only. */
@@ -50,12 +53,17 @@ uint64_t registry_new_id(struct registry *r)
 	return __atomic_fetch_add(&r->next_id, 1, __ATOMIC_RELAXED);
 }
 
+static uint64_t id_at(struct list *node)
+{
+	return LIST_ENTRY(node, struct object, all)->id;
+}
+
 /* Ids are handed out before objects are added, so that two adders may come in the wrong order. */
 static void insert_by_id(struct registry *r, struct object *o)
 {
-	struct list *before = r->all.prev;
+	struct list *head = &r->all[o->kind], *before = head->prev;
 
-	while (before != &r->all && LIST_ENTRY(before, struct object, all)->id > o->id)
+	while (before != head && id_at(before) > o->id)
 		before = before->prev;
 	list_push_front(before, &o->all);
 }
@@ -101,6 +109,8 @@ bool registry_remove(struct registry *r, struct object *o)
 		*at = o->id_next;
 		if (o->name[0])
 			*name_slot(r, o->name, o->kind, o->owner) = o->name_next;
+		if (r->last[o->kind] == &o->all)
+			r->last[o->kind] = o->all.prev;
 		list_remove(&o->all);
 		count(r, o, -1);
 	}
@@ -144,21 +154,37 @@ struct object *registry_find_name(
 	return o;
 }
 
+/*
+ * The last of `kind` with an id of at most `after`, or the list's head. Who goes through a list and
+ * removes what he finds comes back with an id that is gone, and from next to where he was.
+ */
+static struct list *place_of(struct registry *r, uint64_t after, enum object_kind kind)
+{
+	struct list *head = &r->all[kind], *at = r->last[kind];
+	struct object *o = *id_slot(r, after);
+
+	if (!after)
+		return head;
+	if (o && o->kind == kind)
+		return &o->all;
+	while (at != head && id_at(at) > after)
+		at = at->prev;
+	while (at->next != head && id_at(at->next) <= after)
+		at = at->next;
+	return at;
+}
+
 struct object *registry_next(struct registry *r, uint64_t after, enum object_kind kind)
 {
 	struct object *found = NULL;
 
 	spin_lock(&r->lock);
-	struct object *o = after ? *id_slot(r, after) : NULL;
-	struct list *at = o ? o->all.next : r->all.next;
+	struct list *at = place_of(r, after, kind);
 
-	for (; at != &r->all; at = at->next) {
-		o = LIST_ENTRY(at, struct object, all);
-		if (o->kind == kind && o->id > after) {
-			object_pin(o);
-			found = o;
-			break;
-		}
+	r->last[kind] = at;
+	if (at->next != &r->all[kind]) {
+		found = LIST_ENTRY(at->next, struct object, all);
+		object_pin(found);
 	}
 	spin_unlock(&r->lock);
 	return found;

@@ -35,7 +35,8 @@ struct object {
 
 struct registry {
 	struct spinlock lock; /* covers all below, and the links of all objects */
-	struct list all;      /* ascending ids */
+	struct list all[OBJECT_KINDS];   /* ascending ids */
+	struct list *last[OBJECT_KINDS]; /* of these, behind which registry_next() looked last */
 	struct object **by_id, **by_name;
 	uint64_t mask;        /* buckets - 1 */
 	uint64_t next_id;
@@ -64,7 +65,8 @@ struct object *registry_find(struct registry *r, uint64_t id, enum object_kind k
 struct object *registry_find_any(struct registry *r, uint64_t id);
 struct object *registry_find_name(
 	struct registry *r, const char *name, enum object_kind kind, uint16_t owner);
-/* The first of `kind` whose id is above `after`. */
+/* The first of `kind` whose id is above `after`: at hand if that is there, or near where the last call
+ * looked. */
 struct object *registry_next(struct registry *r, uint64_t after, enum object_kind kind);
 
 static inline uint64_t registry_count(const struct registry *r, enum object_kind kind)

@@ -153,6 +153,46 @@ TEST(registry_against_a_plain_array)
 	CHECK_EQ(released, made);
 }
 
+/* Who removes what he finds comes to the next at once, however many lie before it. */
+TEST(registry_from_what_was_removed)
+{
+	enum { MANY = 1 << 16, STAY = MANY / 2 };
+	static struct object *ids[MANY], *names[MANY];
+	struct object *o;
+	uint64_t after = STAY, seen = 0;
+
+	registry_init(&registry, ids, names, MANY, release);
+	released = 0;
+	for (unsigned i = 0; i < MANY; i++) {
+		o = make(OBJECT_GUEST, "");
+		CHECK_EQ(registry_add(&registry, o), 0);
+		unpin(o);
+	}
+	for (; (o = registry_next(&registry, after, OBJECT_GUEST)); seen++) {
+		after = o->id;
+		/* another goes through them all now and then */
+		for (uint64_t id = 0; seen % 8192 == 0;) {
+			struct object *all = registry_next(&registry, id, OBJECT_GUEST);
+
+			if (!all)
+				break;
+			id = all->id;
+			unpin(all);
+		}
+		CHECK(registry_remove(&registry, o));
+		unpin(o);
+		unpin(o);
+	}
+	CHECK_EQ(seen, MANY - STAY);
+	CHECK_EQ(registry.count[OBJECT_GUEST], STAY);
+	while ((o = registry_next(&registry, 0, OBJECT_GUEST))) {
+		CHECK(registry_remove(&registry, o));
+		unpin(o);
+		unpin(o);
+	}
+	CHECK_EQ(released, MANY);
+}
+
 TEST(object_names_do_not_look_like_ids)
 {
 	char longest[GUEST_NAME_MAX + 1];
