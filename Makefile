@@ -161,7 +161,8 @@ CREELCTL_SRC += mgmt/creelctl/batch.c mgmt/creelctl/events.c
 CREELCTL_SRC += mgmt/creelctl/iso.c
 CLIENT_SRC += mgmt/client/keytext.c
 CREELCTL_SRC += mgmt/creelctl/image.c mgmt/creelctl/image_json.c mgmt/creelctl/image_source.c \
-	mgmt/creelctl/image_tree.c guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
+	mgmt/creelctl/image_cpio.c mgmt/creelctl/image_oci.c mgmt/creelctl/image_tree.c \
+	mgmt/creelctl/sha256.c guest-sdk/linux/tar_files.c guest-sdk/linux/tar_in.c
 CLIENT_OBJ   := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CLIENT_SRC))
 CREELCTL_OBJ := $(patsubst %.c,$(BUILD)/client.d/%.o,$(CREELCTL_SRC))
 

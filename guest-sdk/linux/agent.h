@@ -37,6 +37,7 @@ struct agent_mode {
 	bool init;        /* it is process 1 */
 	bool identity;    /* clock, generator, names and addresses are its to change */
 	const char *run;  /* folder of the generation page */
+	const char *cwd;  /* of commands that name none */
 };
 
 extern struct agent_mode mode;
@@ -67,6 +68,8 @@ void session_frame(const struct agent_frame *f);
 void sessions_abandon(void);
 /* Adds what to wait for; `fds` has room for 3 * SESSIONS_MAX. */
 unsigned sessions_poll(struct pollfd *fds);
+/* There is something to send, and room for it now: the port took all that had been in its way. */
+bool sessions_ready(void);
 /* Looks at what poll() found. */
 void sessions_work(void);
 void sessions_reaped(pid_t pid, int status);
@@ -76,6 +79,7 @@ struct spawn {
 	const char *cwd;
 	char **argv, **env;
 	uint32_t uid, gid;
+	const char *user; /* USER[:GROUP]; NULL: uid and gid count */
 	uint16_t rows, columns;
 	bool tty, input, builtin;
 };
@@ -104,6 +108,7 @@ void freeze_join(void);
 /* For so many milliseconds at most. False: they go on, and errno says why. */
 bool freeze_begin(uint32_t ms);
 void freeze_end(void);
+bool freeze_under_way(void);
 /* Milliseconds until freeze_tick() has something to do; -1: nothing. */
 int freeze_left(void);
 void freeze_tick(void);

@@ -42,13 +42,21 @@ enum agent_exec_flags {
 	AGENT_EXEC_TTY = 1,     /* a terminal of `rows` and `columns` */
 	AGENT_EXEC_STDIN = 2,   /* input may come; else it reads nothing */
 	AGENT_EXEC_BUILTIN = 4, /* argv is one of the agent's own commands */
+	AGENT_EXEC_USER = 8,    /* a user's name is among the strings; uid and gid don't count */
 };
 
 /*
  * EXEC: these integers, one after the other in as many bytes as said, then strings with their
- * terminators: the working directory (empty: / or what the image says), argc arguments, envc "K=V".
+ * terminators: the working directory (empty: what the image says, or /), with AGENT_EXEC_USER the user as
+ * USER[:GROUP] in names of the guest or numbers, then argc arguments, envc "K=V".
  */
 #define AGENT_EXEC_FIXED 17 /* u8 flags, u32 uid, u32 gid, u16 rows, columns, argc, envc */
+
+/*
+ * An image's entry point, in /etc/creel/entry: "KEY=VALUE" with a zero behind each, the keys being arg, env
+ * (K=V), cwd and user (USER[:GROUP]).
+ */
+#define AGENT_ENTRY_MAX (64 * 1024)
 
 /*
  * The agent's own commands, which need no program in the guest. Each uses stdin, stdout, stderr and

@@ -17,7 +17,6 @@
 
 #define MODULES   "/usr/lib/creel/modules"
 #define ENTRY     "/etc/creel/entry"
-#define ENTRY_MAX (64 * 1024)
 #define WORDS_MAX 1024
 #define PORTS     "/sys/class/virtio-ports"
 #define PORT_TRIES 1000
@@ -157,7 +156,7 @@ void boot_console(void)
 
 static char *words[WORDS_MAX + 1], *settings[WORDS_MAX + 1];
 
-/* Lines of "key=value", each with a zero behind it: cwd, uid, gid, env (K=V) and arg, in any order. */
+/* As agent_proto.h has it. */
 static void read_entry(char *text, size_t size, struct spawn *s)
 {
 	size_t argc = 0, envc = 0;
@@ -174,10 +173,8 @@ static void read_entry(char *text, size_t size, struct spawn *s)
 			settings[envc++] = value;
 		else if (!strcmp(at, "cwd"))
 			s->cwd = value;
-		else if (!strcmp(at, "uid"))
-			s->uid = (uint32_t)strtoul(value, NULL, 10);
-		else if (!strcmp(at, "gid"))
-			s->gid = (uint32_t)strtoul(value, NULL, 10);
+		else if (!strcmp(at, "user"))
+			s->user = value;
 		at = value;
 	}
 	s->argv = words;
@@ -186,18 +183,19 @@ static void read_entry(char *text, size_t size, struct spawn *s)
 
 void boot_entry(void)
 {
-	static char text[ENTRY_MAX + 1];
+	static char text[AGENT_ENTRY_MAX + 1];
 	struct spawn s = {.cwd = "/", .uid = AGENT_NO_ID, .gid = AGENT_NO_ID};
 	int fd = open(ENTRY, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, text, ENTRY_MAX) : 0;
+	ssize_t n = fd >= 0 ? read(fd, text, AGENT_ENTRY_MAX) : 0;
 
 	if (fd >= 0)
 		close(fd);
 	if (n > 0)
 		read_entry(text, (size_t)n, &s);
-	/* Commands find the image's environment too. */
+	/* Commands find the image's environment and folder too. */
 	for (char **e = settings; *e; e++)
 		putenv(*e);
+	mode.cwd = s.cwd;
 	if (!words[0])
 		return;
 	int err = spawn_console(&s);

@@ -17,21 +17,60 @@ static int fails(const char *path, const char *what)
 	return 1;
 }
 
-static ssize_t copy(int from, int to)
+/* As much as `size`, unless it ends; -1: an error. */
+static ssize_t read_whole(int fd, char *buf, size_t size)
 {
-	static char buf[64 * 1024];
+	size_t got = 0;
+
+	while (got < size) {
+		ssize_t n = read(fd, buf + got, size - got);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
+static bool write_whole(int fd, const char *buf, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, buf, size);
+
+		if (n < 0)
+			return false;
+		buf += n;
+		size -= (size_t)n;
+	}
+	return true;
+}
+
+static char buffer[64 * 1024];
+
+/* stdin to a file. */
+static bool store(int to)
+{
 	ssize_t n;
 
-	while ((n = read(from, buf, sizeof(buf))) > 0) {
-		for (ssize_t done = 0; done < n;) {
-			ssize_t m = write(to, buf + done, (size_t)(n - done));
-
-			if (m < 0)
-				return -1;
-			done += m;
-		}
+	while ((n = read_whole(STDIN_FILENO, buffer, sizeof(buffer))) > 0) {
+		if (!tar_write(to, buffer, (size_t)n))
+			return false;
 	}
-	return n;
+	return n == 0 && tar_write_end(to);
+}
+
+/* A file to stdout. */
+static bool load(int from)
+{
+	ssize_t n;
+
+	while ((n = read(from, buffer, sizeof(buffer))) > 0) {
+		if (!write_whole(STDOUT_FILENO, buffer, (size_t)n))
+			return false;
+	}
+	return n == 0;
 }
 
 /* Under another name until it is whole. */
@@ -48,7 +87,7 @@ static int push(const char *path, const char *mode_text)
 	fd = open(part, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fails(path, strerror(errno));
-	if (copy(STDIN_FILENO, fd) || fchmod(fd, (mode_t)strtoul(mode_text, NULL, 8) & 07777))
+	if (!store(fd) || fchmod(fd, (mode_t)strtoul(mode_text, NULL, 8) & 07777))
 		err = errno;
 	if (close(fd) && !err)
 		err = errno;
@@ -68,7 +107,7 @@ static int pull(const char *path)
 		return fails(path, strerror(errno));
 	if (S_ISDIR(st.st_mode))
 		return fails(path, strerror(EISDIR));
-	return copy(fd, STDOUT_FILENO) ? fails(path, strerror(errno)) : 0;
+	return load(fd) ? 0 : fails(path, strerror(errno));
 }
 
 static bool write_out(void *arg, const void *buf, size_t size)
@@ -83,16 +122,20 @@ static ssize_t read_in(void *arg, void *buf, size_t size)
 	return read(STDIN_FILENO, buf, size);
 }
 
+/* A link to a directory stands for the directory here, as it does in its look(). */
 static int pack(const char *path)
 {
-	struct tar_out t = {.write = write_out};
-	struct stat st;
+	static struct tar_out t = {.write = write_out};
+	int folder = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	const char *name = strrchr(path, '/');
+	bool good;
 
-	if (lstat(path, &st))
-		return fails(path, strerror(errno));
 	name = name ? name + 1 : path;
-	if (!tar_put(&t, AT_FDCWD, path, S_ISDIR(st.st_mode) ? "" : name) || !tar_end(&t))
+	if (folder >= 0)
+		good = tar_put(&t, folder, ".", "");
+	else
+		good = tar_put(&t, AT_FDCWD, path, name);
+	if (!good || !tar_end(&t))
 		return fails(path, t.error);
 	return fflush(stdout) ? fails(path, strerror(errno)) : 0;
 }

@@ -42,7 +42,8 @@ static bool write_text(const char *path, const char *text)
 
 void freeze_prepare(void)
 {
-	has_group = mkdir(GROUP, 0755) == 0 || errno == EEXIST;
+	/* A service has not started the others, and they are not in its group. */
+	has_group = mode.init && (mkdir(GROUP, 0755) == 0 || errno == EEXIST);
 	has_group = has_group && access(GROUP "/cgroup.freeze", W_OK) == 0;
 }
 
@@ -120,6 +121,11 @@ void freeze_end(void)
 	else
 		signal_all(SIGCONT);
 	frozen = false;
+}
+
+bool freeze_under_way(void)
+{
+	return frozen;
 }
 
 int freeze_left(void)

@@ -13,7 +13,7 @@
 
 #define RUN_FOLDER "/run/creel"
 
-struct agent_mode mode = {.identity = true, .run = RUN_FOLDER};
+struct agent_mode mode = {.identity = true, .run = RUN_FOLDER, .cwd = "/"};
 
 static int child_pipe[2];
 
@@ -81,7 +81,7 @@ static bool turn(void)
 	fds[1] = (struct pollfd){.fd = child_pipe[0], .events = POLLIN};
 	unsigned n = 2 + sessions_poll(fds + 2);
 
-	if (poll(fds, n, freeze_left()) < 0)
+	if (poll(fds, n, sessions_ready() ? 0 : freeze_left()) < 0)
 		return errno == EINTR;
 	freeze_tick();
 	if (fds[0].revents & (POLLIN | POLLERR))

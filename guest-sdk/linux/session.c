@@ -168,8 +168,11 @@ static void begin_command(struct session *s, const uint8_t *p, size_t size)
 		.argv = argv,
 		.env = env,
 	};
+	bool has_user = p[0] & AGENT_EXEC_USER;
 
-	if (!spawn_this.cwd || !take_strings(&strings, argv, argc) ||
+	if (has_user)
+		spawn_this.user = next_string(&strings);
+	if (!spawn_this.cwd || (has_user && !spawn_this.user) || !take_strings(&strings, argv, argc) ||
 		!take_strings(&strings, env, envc) || strings.left) {
 		say_error(s, EINVAL, "the command");
 		return;
@@ -255,9 +258,14 @@ static void message(struct session *s, uint8_t type, const uint8_t *p, size_t si
 	}
 }
 
-static void take_bytes(struct session *s, const uint8_t *data, uint32_t size)
+/* A command that begins now would stand still before it is one, and we would wait for it. */
+static bool must_wait(const struct session *s, uint8_t type)
 {
-	bytes_add(&s->in, data, size);
+	return !s->begun && type == AGENT_EXEC && freeze_under_way();
+}
+
+static void take_messages(struct session *s)
+{
 	while (bytes_size(&s->in) >= AGENT_MESSAGE_HEAD && !s->told) {
 		const uint8_t *p = s->in.data + s->in.begin;
 		uint64_t n = agent_load(p, 4);
@@ -266,7 +274,7 @@ static void take_bytes(struct session *s, const uint8_t *data, uint32_t size)
 			say_error(s, EPROTO, "a message of the session");
 			break;
 		}
-		if (bytes_size(&s->in) < 4 + n)
+		if (bytes_size(&s->in) < 4 + n || must_wait(s, p[4]))
 			return;
 		message(s, p[4], p + AGENT_MESSAGE_HEAD, (size_t)n - 1);
 		bytes_take(&s->in, 4 + (size_t)n);
@@ -311,8 +319,10 @@ void session_frame(const struct agent_frame *f)
 			s->credit += agent_load(f->payload, 4);
 		break;
 	case AGENT_DATA:
-		if (s && !s->told)
-			take_bytes(s, f->payload, f->size);
+		if (s && !s->told) {
+			bytes_add(&s->in, f->payload, f->size);
+			take_messages(s);
+		}
 		break;
 	case AGENT_END:
 		if (s)
@@ -423,6 +433,15 @@ static void finish(struct session *s)
 		forget(s);
 }
 
+bool sessions_ready(void)
+{
+	for (const struct session *s = sessions; s < sessions + SESSIONS_MAX; s++) {
+		if (s->used && s->id && s->credit && bytes_size(&s->out))
+			return !link_full();
+	}
+	return false;
+}
+
 unsigned sessions_poll(struct pollfd *fds)
 {
 	unsigned n = 0;
@@ -454,6 +473,8 @@ void sessions_work(void)
 	for (struct session *s = sessions; s < sessions + SESSIONS_MAX; s++) {
 		if (!s->used)
 			continue;
+		if (!s->begun && s->id)
+			take_messages(s);
 		if (s->child.in >= 0 && (!s->ready[0] || s->ready[0]->revents))
 			write_input(s);
 		if (s->ready[1] && s->ready[1]->revents)

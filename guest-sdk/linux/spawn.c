@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,11 +36,74 @@ static void fail(int tell, enum step step)
 	_exit(write(tell, &f, sizeof(f)) == sizeof(f) ? 127 : 126);
 }
 
-static int become_user(const struct spawn *s)
+/* Who a command runs as. */
+struct who {
+	const char *name; /* for the groups that it is in; NULL: none */
+	const char *home; /* NULL: root's */
+	uint32_t uid, gid;
+};
+
+static bool parse_number(const char *text, uint32_t *number)
 {
-	if (s->gid != AGENT_NO_ID && (setgroups(0, NULL) || setgid(s->gid)))
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	*number = (uint32_t)n;
+	return *text >= '0' && *text <= '9' && !*end && n < AGENT_NO_ID;
+}
+
+static int unknown_user(void)
+{
+	errno = ENOENT;
+	return -1;
+}
+
+/* USER[:GROUP]. Without a group it is the user's own, or one of the same number. */
+static int look_up(const char *text, struct who *w)
+{
+	size_t n = strcspn(text, ":");
+	char name[256];
+	const struct passwd *p;
+	const struct group *g;
+
+	if (n >= sizeof(name))
+		return unknown_user();
+	memcpy(name, text, n);
+	name[n] = '\0';
+	bool numeric = parse_number(name, &w->uid);
+
+	p = numeric ? getpwuid(w->uid) : getpwnam(name);
+	if (!p && !numeric)
+		return unknown_user();
+	w->uid = p ? p->pw_uid : w->uid;
+	w->gid = p ? p->pw_gid : w->uid;
+	w->home = p ? strdup(p->pw_dir) : "/";
+	if (!text[n]) {
+		w->name = p ? strdup(p->pw_name) : NULL;
+		return 0;
+	}
+	text += n + 1;
+	if (parse_number(text, &w->gid))
+		return 0;
+	g = getgrnam(text);
+	if (!g)
+		return unknown_user();
+	w->gid = g->gr_gid;
+	return 0;
+}
+
+static int find_user(const struct spawn *s, struct who *w)
+{
+	*w = (struct who){.uid = s->uid, .gid = s->gid};
+	return s->user ? look_up(s->user, w) : 0;
+}
+
+static int become_user(const struct who *w)
+{
+	if (w->gid != AGENT_NO_ID &&
+		((w->name ? initgroups(w->name, w->gid) : setgroups(0, NULL)) || setgid(w->gid)))
 		return -1;
-	return s->uid != AGENT_NO_ID && setuid(s->uid) ? -1 : 0;
+	return w->uid != AGENT_NO_ID && setuid(w->uid) ? -1 : 0;
 }
 
 static bool has_variable(char **env, const char *name)
@@ -51,8 +115,10 @@ static bool has_variable(char **env, const char *name)
 	return false;
 }
 
-static void set_environment(const struct spawn *s)
+static void set_environment(const struct spawn *s, const struct who *w)
 {
+	if (w->home)
+		setenv("HOME", w->home, 1);
 	for (char **e = s->env; *e; e++)
 		putenv(*e);
 	if (!getenv("PATH"))
@@ -65,6 +131,7 @@ static void set_environment(const struct spawn *s)
 
 static void __attribute__((noreturn)) run_child(const struct spawn *s, const int fd[3], int tell)
 {
+	struct who who;
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -77,10 +144,12 @@ static void __attribute__((noreturn)) run_child(const struct spawn *s, const int
 	for (int i = 0; i < 3; i++)
 		dup2(fd[i], i);
 	freeze_join();
-	set_environment(s);
-	if (chdir(s->cwd[0] ? s->cwd : "/"))
+	if (find_user(s, &who))
+		fail(tell, STEP_USER);
+	set_environment(s, &who);
+	if (chdir(s->cwd[0] ? s->cwd : mode.cwd))
 		fail(tell, STEP_CWD);
-	if (become_user(s))
+	if (become_user(&who))
 		fail(tell, STEP_USER);
 	if (s->builtin) {
 		close(tell);

@@ -42,6 +42,7 @@ struct tar_in {
 	/* Its own. */
 	uint64_t bytes, entries, left;
 	uint32_t padding;
+	bool begun;
 };
 
 /* 1: an entry. 0: the end. -1: `error` says what is wrong. Skips what is left of the one before. */
@@ -62,15 +63,25 @@ enum tar_flags {
 /* Unpacks everything into the folder `top`. False: `error`. */
 bool tar_extract(struct tar_in *t, int top, unsigned flags);
 
+/* Writes at a file's end, which is where it stands; zeros become holes. tar_write_end() makes its size right. */
+bool tar_write(int fd, const char *buf, size_t size);
+bool tar_write_end(int fd);
+
+#define TAR_SEEN 1024
+
+struct tar_seen;
+
 struct tar_out {
 	bool (*write)(void *arg, const void *buf, size_t size);
 	void *arg;
 	char error[TAR_ERROR_MAX];
+	struct tar_seen *seen[TAR_SEEN]; /* its own: files of several names */
 };
 
 /* Writes `name` of the folder `at` and what lies in it, as `as` ("": what lies in it only), then no
- * end. Sockets, FIFOs and devices are left out. */
+ * end. A file's further names are links. Sockets, FIFOs and devices are left out. */
 bool tar_put(struct tar_out *t, int at, const char *name, const char *as);
+/* The end; it forgets what was written. */
 bool tar_end(struct tar_out *t);
 
 #endif

@@ -12,6 +12,19 @@
 
 #define DEPTH_MAX 128 /* folders in folders, of a tree that is written */
 #define COPY_SIZE (64 * 1024)
+#define HOLE      4096u /* bytes of zeros that are left out of a file */
+
+struct owned {
+	uint32_t mode, uid, gid;
+	uint64_t mtime;
+};
+
+/* One that was made, and waits for its mode. */
+struct folder {
+	struct folder *next;
+	char *path;
+	struct owned owned;
+};
 
 /* ---- in --------------------------------------------------------------------------------------- */
 
@@ -67,23 +80,81 @@ static bool write_whole(int fd, const char *buf, size_t size)
 	return true;
 }
 
-static bool extract_file(struct tar_in *t, const struct tar_entry *e, int at, const char *name)
+static bool is_zero(const char *buf, size_t size)
+{
+	return !buf[0] && !memcmp(buf, buf + 1, size - 1);
+}
+
+bool tar_write(int fd, const char *buf, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		size_t n = size - at < HOLE ? size - at : HOLE;
+		bool good = is_zero(buf + at, n) ? lseek(fd, (off_t)n, SEEK_CUR) >= 0
+						 : write_whole(fd, buf + at, n);
+
+		if (!good)
+			return false;
+		at += n;
+	}
+	return true;
+}
+
+bool tar_write_end(int fd)
+{
+	off_t size = lseek(fd, 0, SEEK_CUR);
+
+	return size >= 0 && ftruncate(fd, size) == 0;
+}
+
+/* Owner, mode, times of a file or a folder that is open. */
+static bool set_metadata(struct tar_in *t, const char *path, int fd, const struct owned *o, unsigned flags)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = (time_t)o->mtime}};
+	/* What runs as somebody else only does where the owners are those of the stream too. */
+	uint32_t mode = flags & TAR_OWNERS ? o->mode : o->mode & 0777;
+
+	if (flags & TAR_OWNERS && fchown(fd, o->uid, o->gid))
+		return in_error(t, path);
+	if (fchmod(fd, mode))
+		return in_error(t, path);
+	futimens(fd, times);
+	return true;
+}
+
+static struct owned owned_of(const struct tar_entry *e)
+{
+	return (struct owned){.mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime};
+}
+
+/* As much as `size`, unless the entry ends; -1: the stream is cut. */
+static ssize_t fill_data(struct tar_in *t, char *buf, size_t size)
+{
+	size_t got = 0;
+	ssize_t n = 1;
+
+	while (got < size && (n = tar_data(t, buf + got, size - got)) > 0)
+		got += (size_t)n;
+	return n < 0 ? n : (ssize_t)got;
+}
+
+static bool extract_file(struct tar_in *t, const struct tar_entry *e, int at, const char *name,
+	unsigned flags)
 {
 	static char buf[COPY_SIZE];
 	int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	ssize_t n;
+	const struct owned o = owned_of(e);
+	bool good = true;
+	ssize_t n = 0;
 
 	if (fd < 0)
 		return in_error(t, e->path);
-	while ((n = tar_data(t, buf, sizeof(buf))) > 0) {
-		if (!write_whole(fd, buf, (size_t)n)) {
-			close(fd);
-			return in_error(t, e->path);
-		}
-	}
-	if (close(fd))
+	while (good && (n = fill_data(t, buf, sizeof(buf))) > 0)
+		good = tar_write(fd, buf, (size_t)n);
+	good = (good && tar_write_end(fd)) || in_error(t, e->path);
+	good = good && n == 0 && set_metadata(t, e->path, fd, &o, flags);
+	if (close(fd) && good)
 		return in_error(t, e->path);
-	return n == 0;
+	return good;
 }
 
 static bool extract_hard_link(struct tar_in *t, struct tar_entry *e, int top, int at, const char *name)
@@ -104,52 +175,81 @@ static bool extract_hard_link(struct tar_in *t, struct tar_entry *e, int top, in
 	return good;
 }
 
-static bool extract_directory(struct tar_in *t, const struct tar_entry *e, int at, const char *name)
+/* Its mode may forbid what is still to come into it, which changes its time too: they are set at the end. */
+static bool extract_directory(struct tar_in *t, const struct tar_entry *e, int at, const char *name,
+	struct folder **folders)
 {
+	struct folder *f;
 	struct stat st;
 
-	if (mkdirat(at, name, 0700) == 0)
-		return true;
-	if (errno == EEXIST && fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-		return true;
-	errno = ENOTDIR;
-	return in_error(t, e->path);
+	if (mkdirat(at, name, 0700) && (errno != EEXIST || fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) ||
+					       !S_ISDIR(st.st_mode))) {
+		errno = errno == EEXIST ? ENOTDIR : errno;
+		return in_error(t, e->path);
+	}
+	f = malloc(sizeof(*f));
+	if (!f || !(f->path = strdup(e->path)))
+		abort();
+	f->owned = owned_of(e);
+	f->next = *folders;
+	*folders = f;
+	return true;
 }
 
-/* Owner, mode, times of what is no link. */
-static bool set_metadata(struct tar_in *t, const struct tar_entry *e, int at, const char *name,
+/* The last first, so that those within come before those around them. */
+static bool finish_folders(struct tar_in *t, int top, struct folder *f, unsigned flags)
+{
+	for (; f; f = f->next) {
+		const char *name;
+		int at = open_parent(top, f->path, &name), fd;
+
+		fd = at < 0 ? -1 : openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		bool good = fd < 0 ? in_error(t, f->path) : set_metadata(t, f->path, fd, &f->owned, flags);
+
+		if (fd >= 0)
+			close(fd);
+		if (at >= 0)
+			close(at);
+		if (!good)
+			return false;
+	}
+	return true;
+}
+
+static void free_folders(struct folder *f)
+{
+	while (f) {
+		struct folder *next = f->next;
+
+		free(f->path);
+		free(f);
+		f = next;
+	}
+}
+
+static bool extract_link(struct tar_in *t, const struct tar_entry *e, int at, const char *name,
 	unsigned flags)
 {
-	const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = (time_t)e->mtime}};
-	/* What runs as somebody else only does where the owners are those of the stream too. */
-	uint32_t mode = flags & TAR_OWNERS ? e->mode : e->mode & 0777;
-
-	if (flags & TAR_OWNERS && fchownat(at, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW))
+	if (flags & TAR_LINKS_INSIDE && !tar_link_inside(e->path, e->link))
+		return in_fails(t, e->path, "a link that leads out of the folder");
+	if (symlinkat(e->link, at, name) ||
+		(flags & TAR_OWNERS && fchownat(at, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW)))
 		return in_error(t, e->path);
-	if (e->type == TAR_SYMLINK)
-		return true;
-	if (fchmodat(at, name, mode, 0))
-		return in_error(t, e->path);
-	utimensat(at, name, times, AT_SYMLINK_NOFOLLOW);
 	return true;
 }
 
 static bool extract_in(struct tar_in *t, struct tar_entry *e, int top, int at, const char *name,
-	unsigned flags)
+	unsigned flags, struct folder **folders)
 {
 	if (e->type != TAR_DIRECTORY && unlinkat(at, name, 0) && errno != ENOENT)
 		return in_error(t, e->path);
 	switch (e->type) {
 	case TAR_FILE:
-		return extract_file(t, e, at, name) && set_metadata(t, e, at, name, flags);
+		return extract_file(t, e, at, name, flags);
 	case TAR_DIRECTORY:
-		return extract_directory(t, e, at, name) && set_metadata(t, e, at, name, flags);
+		return extract_directory(t, e, at, name, folders);
 	case TAR_SYMLINK:
-		if (flags & TAR_LINKS_INSIDE && !tar_link_inside(e->path, e->link))
-			return in_fails(t, e->path, "a link that leads out of the folder");
-		if (symlinkat(e->link, at, name))
-			return in_error(t, e->path);
-		return set_metadata(t, e, at, name, flags);
+		return extract_link(t, e, at, name, flags);
 	case TAR_HARD_LINK:
 		return extract_hard_link(t, e, top, at, name);
 	default:
@@ -157,7 +257,7 @@ static bool extract_in(struct tar_in *t, struct tar_entry *e, int top, int at, c
 	}
 }
 
-bool tar_extract(struct tar_in *t, int top, unsigned flags)
+static bool extract(struct tar_in *t, int top, unsigned flags, struct folder **folders)
 {
 	static struct tar_entry e;
 	int more;
@@ -174,12 +274,21 @@ bool tar_extract(struct tar_in *t, int top, unsigned flags)
 		at = open_parent(top, e.path, &name);
 		if (at < 0)
 			return in_error(t, e.path);
-		good = extract_in(t, &e, top, at, name, flags);
+		good = extract_in(t, &e, top, at, name, flags, folders);
 		close(at);
 		if (!good)
 			return false;
 	}
 	return more == 0;
+}
+
+bool tar_extract(struct tar_in *t, int top, unsigned flags)
+{
+	struct folder *folders = NULL;
+	bool good = extract(t, top, flags, &folders) && finish_folders(t, top, folders, flags);
+
+	free_folders(folders);
+	return good;
 }
 
 /* ---- out -------------------------------------------------------------------------------------- */
@@ -306,6 +415,38 @@ static bool put_file(struct tar_out *t, int fd, const char *as)
 
 static bool put_any(struct tar_out *t, int at, const char *name, const char *as, int depth);
 
+/* A file of several names, and the first of them that was written. */
+struct tar_seen {
+	struct tar_seen *next;
+	dev_t device;
+	ino_t inode;
+	char *path;
+};
+
+static struct tar_seen **seen_list(struct tar_out *t, const struct stat *st)
+{
+	return &t->seen[(st->st_ino ^ st->st_ino / TAR_SEEN) % TAR_SEEN];
+}
+
+/* Its first name; NULL: this is the first. */
+static const char *first_name(struct tar_out *t, const struct stat *st, const char *as)
+{
+	struct tar_seen **list = seen_list(t, st), *s;
+
+	for (s = *list; s; s = s->next) {
+		if (s->inode == st->st_ino && s->device == st->st_dev)
+			return s->path;
+	}
+	s = malloc(sizeof(*s));
+	if (!s || !(s->path = strdup(as)))
+		abort();
+	s->inode = st->st_ino;
+	s->device = st->st_dev;
+	s->next = *list;
+	*list = s;
+	return NULL;
+}
+
 static bool put_directory(struct tar_out *t, int fd, const char *as, int depth)
 {
 	struct dirent *e;
@@ -365,6 +506,10 @@ static bool put_any(struct tar_out *t, int at, const char *name, const char *as,
 	}
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return true;
+	const char *first = S_ISREG(st.st_mode) && st.st_nlink > 1 ? first_name(t, &st, as) : NULL;
+
+	if (first)
+		return put_header(t, TAR_HARD_LINK, as, first, &st, 0);
 	int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0)
@@ -383,5 +528,14 @@ bool tar_end(struct tar_out *t)
 {
 	static const char zeros[2 * TAR_BLOCK];
 
+	for (size_t i = 0; i < TAR_SEEN; i++) {
+		while (t->seen[i]) {
+			struct tar_seen *s = t->seen[i];
+
+			t->seen[i] = s->next;
+			free(s->path);
+			free(s);
+		}
+	}
 	return put(t, zeros, sizeof(zeros));
 }

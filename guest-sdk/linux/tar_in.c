@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAX_MAX (64 * 1024)
+#define PAX_MAX    (64 * 1024)
+#define GNU_SPARSE 'S'
 
 /* POSIX.1-2017, pax, "ustar Interchange Format". */
 struct header {
@@ -150,7 +151,7 @@ static char *read_more(struct tar_in *t, uint64_t size)
 /* What extended headers say about the next entry. */
 struct more {
 	char *path, *link;
-	bool has_size, has_uid, has_gid;
+	bool has_size, has_uid, has_gid, sparse;
 	uint64_t size, uid, gid;
 };
 
@@ -193,6 +194,8 @@ static int read_pax(struct tar_in *t, char *text, size_t size, struct more *m)
 			m->has_uid = (m->uid = strtoull(value, NULL, 10), true);
 		else if (!strcmp(key, "gid"))
 			m->has_gid = (m->gid = strtoull(value, NULL, 10), true);
+		else if (!strncmp(key, "GNU.sparse.", 11))
+			m->sparse = true;
 		at += n;
 	}
 	return 0;
@@ -278,6 +281,9 @@ static int fill(struct tar_in *t, const struct header *h, const struct more *m, 
 		e->type = TAR_DIRECTORY;
 	if (!tar_clean(e->path))
 		return bad(t, "%.200s: a name that leads out of the folder", e->path);
+	/* What it holds is not what the file is to hold. */
+	if (m->sparse || e->type == GNU_SPARSE)
+		return bad(t, "%.200s: a sparse file, which is not unpacked", e->path);
 	if (e->type != TAR_FILE)
 		e->size = 0;
 	if (t->max_entries && ++t->entries > t->max_entries)
@@ -300,6 +306,9 @@ static int next_header(struct tar_in *t, struct tar_entry *e, struct more *m)
 	if (skip_rest(t))
 		return -1;
 	n = read_all(t, &h, sizeof(h));
+	if (n == 0 && !t->begun)
+		return bad(t, "the tar stream is empty");
+	t->begun = true;
 	if (n <= 0)
 		return (int)n;
 	if (n != sizeof(h))

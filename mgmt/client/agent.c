@@ -124,8 +124,8 @@ static uint8_t *add_strings(uint8_t *to, const char *const *list)
 static int say_exec(struct agent_session *s)
 {
 	const struct creel_exec *e = s->exec;
-	const char *cwd[] = {e->cwd ? e->cwd : "", NULL};
-	size_t size = AGENT_EXEC_FIXED + strings_size(cwd) + strings_size(e->argv) +
+	const char *place[] = {e->cwd ? e->cwd : "", e->user, NULL};
+	size_t size = AGENT_EXEC_FIXED + strings_size(place) + strings_size(e->argv) +
 		      strings_size(e->env);
 	uint8_t *message, *p;
 
@@ -138,14 +138,14 @@ static int say_exec(struct agent_session *s)
 		abort();
 	p[0] = (uint8_t)((e->tty ? AGENT_EXEC_TTY : 0) |
 			 (e->input_fd >= 0 ? AGENT_EXEC_STDIN : 0) |
-			 (e->builtin ? AGENT_EXEC_BUILTIN : 0));
+			 (e->builtin ? AGENT_EXEC_BUILTIN : 0) | (e->user ? AGENT_EXEC_USER : 0));
 	agent_store(p + 1, e->as_user ? e->uid : AGENT_NO_ID, 4);
 	agent_store(p + 5, e->as_user ? e->gid : AGENT_NO_ID, 4);
 	agent_store(p + 9, e->rows, 2);
 	agent_store(p + 11, e->columns, 2);
 	agent_store(p + 13, count(e->argv), 2);
 	agent_store(p + 15, count(e->env), 2);
-	p = add_strings(p + AGENT_EXEC_FIXED, cwd);
+	p = add_strings(p + AGENT_EXEC_FIXED, place);
 	p = add_strings(p, e->argv);
 	add_strings(p, e->env);
 	say(s, AGENT_EXEC, message, size);

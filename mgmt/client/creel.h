@@ -298,8 +298,8 @@ struct creel_exec_event {
 struct creel_exec {
 	const char *const *argv; /* NULL at the end */
 	const char *const *env;  /* "K=V" more than the guest has; NULL at the end; or NULL */
-	const char *cwd;         /* NULL: / */
-	bool as_user;            /* uid and gid count; else it is root */
+	const char *cwd;         /* NULL: what the image says, or / */
+	bool as_user;            /* uid and gid count */
 	uint32_t uid, gid;
 	bool tty; /* a terminal of this size, whose output is all CREEL_OUT */
 	uint16_t rows, columns;
@@ -312,6 +312,8 @@ struct creel_exec {
 	uint32_t start_ms; /* the agent has so long to start it; 0: as long as it takes */
 	/* If set (by a signal handler, say) the call ends within a moment; may be NULL. */
 	const volatile sig_atomic_t *cancel;
+	/* USER[:GROUP], names or numbers of the guest's /etc; NULL: as_user says, or else it is root. */
+	const char *user;
 };
 
 struct creel_exec_status {

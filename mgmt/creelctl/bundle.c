@@ -25,12 +25,12 @@ const struct option image_options[] = {
 	FILENAME(0, "initrd", &settings.initrd, "its initramfs"),
 	FILENAME(0, "disk", &settings.disk, "its disk, which guests share and each may change"),
 	VALUE(0, "rootfs", FILE, &rootfs.path, "PATH",
-		"or a folder, tar file or OCI image layout to make it of"),
+		"or a folder, tar file or OCI layout (FOLDER[:NAME]) to make it of"),
 	VALUE(0, "modules", FILE, &rootfs.modules, "FOLDER",
 		"with --rootfs: its modules (lib/modules/VERSION beside it)"),
 	FILENAME(0, "agent", &rootfs.agent,
 		"with --rootfs: creel-agent (the one that came with creelctl)"),
-	VALUE('u', "user", TEXT, &rootfs.user, "UID[:GID]", "with --rootfs: of the entry point"),
+	VALUE('u', "user", TEXT, &rootfs.user, "USER[:GROUP]", "with --rootfs: of the entry point"),
 	VALUE(0, "cmdline", LINE, &settings.cmdline, "TEXT",
 		"its command line (console=ttyS0 panic=-1)"),
 	VALUE('m', "memory", SIZE, &settings.memory, "SIZE", "memory of its guests (256M)"),
@@ -150,33 +150,52 @@ bool put_kernel(struct settings *s, uint64_t *image, int *status)
 	return true;
 }
 
-/* From --rootfs, to a file of its own that becomes the initrd. */
+/* From --rootfs, to a file without a name that becomes the initrd. It is open as long as the process. */
 static bool make_initrd(struct settings *s)
 {
-	static char path[] = "/tmp/creelctl-initrd-XXXXXX";
-	int fd = mkstemp(path);
-	FILE *f = fd >= 0 ? fdopen(fd, "wb") : NULL;
-	bool good;
+	static char path[32];
+	FILE *f = tmpfile();
 
 	if (!f) {
 		complain("can't make a temporary file: %s", strerror(errno));
 		return false;
 	}
-	good = image_initrd(s, &rootfs, f);
-	good = fclose(f) == 0 && good;
-	if (!good)
-		unlink(path);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fileno(f));
 	s->initrd = path;
 	if (!s->cmdline)
 		s->cmdline = ROOTFS_CMDLINE;
+	return image_initrd(s, &rootfs, f);
+}
+
+/* Under another name until it is whole. */
+static bool write_output(const struct settings *s, const char *path)
+{
+	char *part;
+	FILE *f;
+	bool good;
+
+	if (asprintf(&part, "%s.%d.part", path, getpid()) < 0)
+		abort();
+	f = fopen(part, "wbx");
+	if (!f) {
+		complain("can't make %s: %s", part, strerror(errno));
+		free(part);
+		return false;
+	}
+	good = write_bundle(s, f);
+	good = fclose(f) == 0 && good;
+	if (good && rename(part, path)) {
+		complain("can't make %s: %s", path, strerror(errno));
+		good = false;
+	}
+	if (!good)
+		unlink(part);
+	free(part);
 	return good;
 }
 
 int run_image_build(struct settings *s, int argc, char **argv)
 {
-	FILE *f;
-	bool good;
-
 	(void)argc;
 	if (rootfs.path && s->initrd) {
 		complain("image build takes --rootfs or --initrd, not both");
@@ -186,19 +205,8 @@ int run_image_build(struct settings *s, int argc, char **argv)
 		complain("image build needs --kernel FILE");
 		return EXIT_USAGE;
 	}
-	if (rootfs.path && !make_initrd(s))
-		return EXIT_REFUSED;
-	f = fopen(argv[0], "wb");
-	if (!f) {
-		complain("can't open %s: %s", argv[0], strerror(errno));
-		return EXIT_REFUSED;
-	}
-	good = write_bundle(s, f);
-	if (rootfs.path)
-		unlink(s->initrd);
-	if (fclose(f) || !good) {
+	if ((rootfs.path && !make_initrd(s)) || !write_output(s, argv[0])) {
 		complain("%s was not made", argv[0]);
-		remove(argv[0]);
 		return EXIT_REFUSED;
 	}
 	return EXIT_DONE;

@@ -30,9 +30,10 @@ static uint64_t max_size, wait_seconds;
 static const struct option exec_options[] = {
 	FLAG('i', "interactive", &settings.interactive, "send stdin to the command"),
 	FLAG('t', "tty", &settings.tty, "give it a terminal of the size of ours"),
-	VALUE('w', "workdir", TEXT, &directory, "DIR", "its working directory (/)"),
+	VALUE('w', "workdir", TEXT, &directory, "DIR", "its working directory (the image's, or /)"),
 	VALUE('e', "env", LIST, settings.env, "K=V", "set an environment variable; may be repeated"),
-	VALUE('u', "user", TEXT, &user, "UID[:GID]", "run it as this user (0:0)"),
+	VALUE('u', "user", TEXT, &user, "USER[:GROUP]",
+		"run it as this user, by names or numbers (root)"),
 	WAIT_OPTION,
 	END_OPTIONS,
 };
@@ -168,22 +169,6 @@ static bool next_event(void *arg, struct creel_exec_event *e)
 	return true;
 }
 
-static bool parse_user(struct creel_exec *e)
-{
-	char *end;
-
-	if (!user)
-		return true;
-	e->as_user = true;
-	e->uid = e->gid = (uint32_t)strtoul(user, &end, 10);
-	if (end != user && *end == ':')
-		e->gid = (uint32_t)strtoul(end + 1, &end, 10);
-	if (!*end && end != user)
-		return true;
-	complain("--user takes a number, or two as UID:GID, not \"%s\"", user);
-	return false;
-}
-
 struct kept {
 	struct sink sink;
 	char *data[3];
@@ -241,8 +226,7 @@ static int run_exec(struct settings *s, int argc, char **argv)
 		complain("exec needs a command");
 		return EXIT_USAGE;
 	}
-	if (!parse_user(&e))
-		return EXIT_USAGE;
+	e.user = user;
 	e.env = s->env;
 	e.cwd = directory;
 	e.tty = s->tty;
@@ -332,9 +316,14 @@ static ssize_t read_pipe(void *arg, void *buf, size_t size)
 static int pack(const char *from, int fd)
 {
 	struct tar_out t = {.write = write_pipe, .arg = &fd};
+	int folder = open(from, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 
 	signal(SIGPIPE, SIG_IGN);
-	if (tar_put(&t, AT_FDCWD, from, "") && tar_end(&t))
+	if (folder < 0) {
+		complain("can't open %s: %s", from, strerror(errno));
+		return EXIT_REFUSED;
+	}
+	if (tar_put(&t, folder, ".", "") && tar_end(&t))
 		return EXIT_DONE;
 	complain("%s", t.error);
 	return EXIT_REFUSED;

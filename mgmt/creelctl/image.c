@@ -1,4 +1,5 @@
 /* image build --rootfs: an initramfs of a root file system, with the agent as its /init. */
+#include "guest-sdk/linux/agent_proto.h"
 #include "mgmt/creelctl/image.h"
 
 #include <dirent.h>
@@ -120,10 +121,52 @@ static void add_setting(char **text, size_t *size, const char *key, const char *
 	*size += more;
 }
 
+/* A line of "NAME:" in one of the tree's own files. Numbers need none. */
+static bool is_known(struct tree *t, const char *file, const char *name, size_t size)
+{
+	char *text, *line;
+	bool found = size && strspn(name, "0123456789") >= size;
+
+	if (found)
+		return true;
+	text = tree_text(t, file);
+	for (line = text; line && !found; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		found = size && !strncmp(line, name, size) && line[size] == ':';
+	}
+	free(text);
+	return found;
+}
+
+/* USER[:GROUP], which the agent looks up when it runs the entry point. */
+static bool check_user(struct tree *t, const char *user)
+{
+	size_t n = strcspn(user, ":");
+	const char *group = user[n] ? user + n + 1 : "0";
+
+	if (is_known(t, "etc/passwd", user, n) && is_known(t, "etc/group", group, strlen(group)))
+		return true;
+	complain("the image has no user or group \"%s\" in its /etc: give another with --user", user);
+	return false;
+}
+
+/* Made if it is not there, as others who run images do. */
+static bool make_cwd(struct tree *t, const char *cwd)
+{
+	char *path = strdup(cwd + strspn(cwd, "/"));
+	bool good = cwd[0] == '/' && tar_clean(path);
+
+	if (!good)
+		complain("the image's working directory is \"%s\"", cwd);
+	good = good && tree_make(t, path);
+	free(path);
+	return good;
+}
+
 /* As the agent reads it: guest-sdk/linux/boot.c. */
 static bool add_entry(struct tree *t, const struct entry_point *e)
 {
-	char *text = NULL, *end;
+	char *text = NULL;
 	size_t size = 0;
 
 	for (const char *const *w = e->words; *w; w++)
@@ -132,24 +175,17 @@ static bool add_entry(struct tree *t, const struct entry_point *e)
 		add_setting(&text, &size, "env", *v);
 	if (e->cwd && e->cwd[0])
 		add_setting(&text, &size, "cwd", e->cwd);
-	if (e->user && e->user[0]) {
-		unsigned long uid = strtoul(e->user, &end, 10), gid = uid;
-		char number[24];
+	if (e->user && e->user[0])
+		add_setting(&text, &size, "user", e->user);
+	bool good = size <= AGENT_ENTRY_MAX;
 
-		if (*end == ':')
-			gid = strtoul(end + 1, &end, 10);
-		if (*end) {
-			complain("the image's user \"%s\" has no number: give one with --user", e->user);
-			free(text);
-			return false;
-		}
-		snprintf(number, sizeof(number), "%lu", uid);
-		add_setting(&text, &size, "uid", number);
-		snprintf(number, sizeof(number), "%lu", gid);
-		add_setting(&text, &size, "gid", number);
-	}
-	bool good = !size || tree_file(t, "etc/creel/entry", 0644, text, size);
-
+	if (!good)
+		complain("the image's entry point and environment are more than %d bytes", AGENT_ENTRY_MAX);
+	if (good && e->user && e->user[0])
+		good = check_user(t, e->user);
+	if (good && e->cwd && e->cwd[0])
+		good = make_cwd(t, e->cwd);
+	good = good && (!size || tree_file(t, "etc/creel/entry", 0644, text, size));
 	free(text);
 	return good;
 }
@@ -175,6 +211,6 @@ bool image_initrd(const struct settings *s, const struct rootfs *r, FILE *to)
 	if (r->user)
 		entry.user = r->user;
 	t.layer++;
-	return add_folders(&t) && add_agent(&t, r->agent) && add_modules(&t, s, r->modules) &&
-	       add_entry(&t, &entry) && tree_write(&t, to);
+	return add_entry(&t, &entry) && add_folders(&t) && add_agent(&t, r->agent) &&
+	       add_modules(&t, s, r->modules) && tree_write(&t, to);
 }

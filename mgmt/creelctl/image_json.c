@@ -38,8 +38,13 @@ static char *put_utf8(char *to, unsigned c)
 	} else if (c < 0x800) {
 		*to++ = (char)(0xc0 | c >> 6);
 		*to++ = (char)(0x80 | (c & 0x3f));
-	} else {
+	} else if (c < 0x10000) {
 		*to++ = (char)(0xe0 | c >> 12);
+		*to++ = (char)(0x80 | (c >> 6 & 0x3f));
+		*to++ = (char)(0x80 | (c & 0x3f));
+	} else {
+		*to++ = (char)(0xf0 | c >> 18);
+		*to++ = (char)(0x80 | (c >> 12 & 0x3f));
 		*to++ = (char)(0x80 | (c >> 6 & 0x3f));
 		*to++ = (char)(0x80 | (c & 0x3f));
 	}
@@ -56,6 +61,37 @@ static size_t quoted_size(const char *p)
 	return n;
 }
 
+/* Four hexadecimal digits. False: they are not that. */
+static bool read_hex(const char *p, unsigned *c)
+{
+	*c = 0;
+	for (int i = 0; i < 4; i++) {
+		if (!isxdigit((unsigned char)p[i]))
+			return false;
+		*c = *c << 4 | (unsigned)(p[i] <= '9' ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
+	}
+	return true;
+}
+
+/* Behind "\u", and where a pair of surrogates follows, behind that. NULL: no character, or the end of a text. */
+static const char *read_escape(const char *p, char **to)
+{
+	unsigned c, low;
+
+	if (!read_hex(p, &c) || !c)
+		return NULL;
+	p += 4;
+	if (c >> 11 == 0xd800 >> 11) {
+		if (c >= 0xdc00 || p[0] != '\\' || p[1] != 'u' || !read_hex(p + 2, &low) ||
+			low >> 10 != 0xdc00 >> 10)
+			return NULL;
+		c = 0x10000 + ((c & 0x3ff) << 10 | (low & 0x3ff));
+		p += 6;
+	}
+	*to = put_utf8(*to, c);
+	return p;
+}
+
 /* Behind the closing quote, or NULL. */
 static const char *read_string(const char *p, char **text)
 {
@@ -65,25 +101,21 @@ static const char *read_string(const char *p, char **text)
 	if (*p++ != '"')
 		return NULL;
 	*text = to = kept_alloc(quoted_size(p) + 1);
-	for (; *p && *p != '"'; p++) {
+	while (*p && *p != '"') {
 		const char *which;
-		char hex[5] = "", *end;
 
 		if (*p != '\\') {
-			*to++ = *p;
+			*to++ = *p++;
 			continue;
 		}
 		p++;
 		if (*p == 'u') {
-			strncpy(hex, p + 1, 4);
-			unsigned long c = strtoul(hex, &end, 16);
-
-			if (end != hex + 4 || !c)
+			p = read_escape(p + 1, &to);
+			if (!p)
 				return NULL;
-			to = put_utf8(to, (unsigned)c);
-			p += 4;
 		} else if (*p && (which = strchr(from, *p))) {
 			*to++ = into[which - from];
+			p++;
 		} else {
 			return NULL;
 		}
@@ -146,6 +178,8 @@ static const char *read_value(const char *p, struct json_value **out, int depth)
 
 	while (isalnum((unsigned char)*p) || (*p && strchr("+-.", *p)))
 		p++;
+	v->text = kept_alloc((size_t)(p - start) + 1);
+	memcpy(v->text, start, (size_t)(p - start));
 	return p > start ? p : NULL;
 }
 
@@ -171,4 +205,13 @@ const struct json_value *json_member(const struct json_value *v, const char *key
 const char *json_string(const struct json_value *v)
 {
 	return v && v->kind == JSON_STRING ? v->text : NULL;
+}
+
+bool json_whole(const struct json_value *v, uint64_t *number)
+{
+	if (!v || v->kind != JSON_OTHER || strspn(v->text, "0123456789") != strlen(v->text) ||
+		strlen(v->text) > 18)
+		return false;
+	*number = strtoull(v->text, NULL, 10);
+	return true;
 }

@@ -1,4 +1,4 @@
-/* The tree of an image: layers laid one on the other, and the initramfs that comes out. */
+/* The tree of an image: layers laid one on the other. */
 #include "mgmt/creelctl/image.h"
 
 #include <errno.h>
@@ -11,6 +11,17 @@
 #define LINKS_MAX 16
 #define NODES_MAX 1000000u
 #define FILES_MAX (3ull << 30) /* bytes: no guest has more memory */
+#define TEXT_MAX  (1 << 20)
+
+/* FNV-1a, over the folder and the name: a folder of a hostile tar may have a million names. */
+static struct node **bucket(struct tree *t, const struct node *parent, const char *name, size_t size)
+{
+	uint64_t h = 0xcbf29ce484222325ull ^ (uintptr_t)parent;
+
+	for (size_t i = 0; i < size; i++)
+		h = (h ^ (unsigned char)name[i]) * 0x100000001b3ull;
+	return &t->buckets[(h ^ h >> 32) % TREE_BUCKETS];
+}
 
 static struct node *new_node(struct tree *t, struct node *parent, const char *name, size_t size)
 {
@@ -23,7 +34,14 @@ static struct node *new_node(struct tree *t, struct node *parent, const char *na
 	n->mode = S_IFDIR | 0755;
 	n->layer = t->layer;
 	if (parent) {
+		struct node **at = bucket(t, parent, name, size);
+
+		n->same_bucket = *at;
+		*at = n;
 		n->next = parent->children;
+		n->at = &parent->children;
+		if (n->next)
+			n->next->at = &n->next;
 		parent->children = n;
 	}
 	return n;
@@ -31,46 +49,70 @@ static struct node *new_node(struct tree *t, struct node *parent, const char *na
 
 bool tree_begin(struct tree *t)
 {
-	*t = (struct tree){.spool = tmpfile()};
+	*t = (struct tree){.spool = tmpfile(), .buckets = calloc(TREE_BUCKETS, sizeof(struct node *))};
+	if (!t->buckets)
+		abort();
 	t->root = new_node(t, NULL, "", 0);
 	if (!t->spool)
 		complain("can't make a temporary file: %s", strerror(errno));
 	return t->spool;
 }
 
-static struct node *child(const struct node *parent, const char *name, size_t size)
+void tree_end(struct tree *t)
 {
-	for (struct node *n = parent->children; n; n = n->next) {
-		if (strlen(n->name) == size && !memcmp(n->name, name, size))
-			return n;
-	}
-	return NULL;
+	while (t->root->children)
+		tree_remove(t, t->root->children);
+	free(t->root->name);
+	free(t->root);
+	free(t->buckets);
+	if (t->spool)
+		fclose(t->spool);
+	*t = (struct tree){0};
 }
 
-static void free_node(struct node *n)
+static struct node *child(struct tree *t, const struct node *parent, const char *name, size_t size)
 {
-	while (n->children) {
-		struct node *c = n->children;
+	struct node *n = *bucket(t, parent, name, size);
 
-		n->children = c->next;
-		free_node(c);
-	}
+	while (n && (n->parent != parent || strlen(n->name) != size || memcmp(n->name, name, size)))
+		n = n->same_bucket;
+	return n;
+}
+
+/* The one more name of these bytes is gone. */
+static void let_go(struct body *b)
+{
+	if (b && !--b->names)
+		free(b);
+}
+
+void tree_remove(struct tree *t, struct node *n)
+{
+	struct node **at = bucket(t, n->parent, n->name, strlen(n->name));
+
+	while (n->children)
+		tree_remove(t, n->children);
+	while (*at != n)
+		at = &(*at)->same_bucket;
+	*at = n->same_bucket;
+	*n->at = n->next;
+	if (n->next)
+		n->next->at = n->at;
+	let_go(n->body);
 	free(n->name);
 	free(n->link);
 	free(n);
 }
 
-/* `n` and what is in it; only what lower layers put there, if `lower`. */
-static void take_away(struct node *n, const struct tree *t, bool lower)
+/* Takes away what lower layers put there. True: nothing of this layer is `n` or in it. */
+static bool prune(struct tree *t, struct node *n)
 {
-	struct node **at = &n->parent->children;
-
-	if (lower && n->layer == t->layer)
-		return;
-	while (*at != n)
-		at = &(*at)->next;
-	*at = n->next;
-	free_node(n);
+	for (struct node *next, *c = n->children; c; c = next) {
+		next = c->next;
+		if (prune(t, c))
+			tree_remove(t, c);
+	}
+	return n->layer != t->layer && !n->children;
 }
 
 static struct node *walk(struct tree *t, struct node *from, const char *path, bool make, int links);
@@ -94,7 +136,7 @@ static struct node *walk(struct tree *t, struct node *from, const char *path, bo
 		if (size == 2 && !memcmp(path, "..", 2)) {
 			n = n->parent ? n->parent : n;
 		} else if (size && !(size == 1 && path[0] == '.')) {
-			struct node *c = child(n, path, size);
+			struct node *c = child(t, n, path, size);
 
 			if (!c && make)
 				c = new_node(t, n, path, size);
@@ -109,6 +151,53 @@ static struct node *walk(struct tree *t, struct node *from, const char *path, bo
 	return n;
 }
 
+struct node *tree_find(struct tree *t, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char *above = strndup(path, slash ? (size_t)(slash - path) : 0);
+	struct node *folder = walk(t, t->root, above, false, 0);
+
+	free(above);
+	return folder ? child(t, folder, name, strlen(name)) : NULL;
+}
+
+/* Links followed, to a file. */
+static struct node *find_file(struct tree *t, const char *path)
+{
+	struct node *n = tree_find(t, path);
+	char *next;
+
+	for (int links = 0; n && S_ISLNK(n->mode) && links < LINKS_MAX; links++) {
+		const char *slash = strrchr(n->link, '/'), *name = slash ? slash + 1 : n->link;
+		struct node *from = n->link[0] == '/' ? t->root : n->parent;
+
+		next = strndup(n->link, slash ? (size_t)(slash - n->link) : 0);
+		from = walk(t, from, next, false, 0);
+		free(next);
+		n = from ? child(t, from, name, strlen(name)) : NULL;
+	}
+	return n && S_ISREG(n->mode) ? n : NULL;
+}
+
+char *tree_text(struct tree *t, const char *path)
+{
+	struct node *n = find_file(t, path);
+	char *text;
+
+	if (!n || n->body->size > TEXT_MAX)
+		return NULL;
+	text = calloc(1, (size_t)n->body->size + 1);
+	if (!text)
+		abort();
+	if (fseeko(t->spool, (off_t)n->body->offset, SEEK_SET) ||
+		fread(text, 1, (size_t)n->body->size, t->spool) != n->body->size ||
+		fseeko(t->spool, 0, SEEK_END)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
 /* A new node at `path` in the place of what is there; a folder stays the one that it is. */
 static struct node *place(struct tree *t, const char *path, uint32_t mode)
 {
@@ -121,14 +210,14 @@ static struct node *place(struct tree *t, const char *path, uint32_t mode)
 		complain("%s: something that is no folder is in the way", path);
 		return NULL;
 	}
-	old = child(parent, name, strlen(name));
+	old = child(t, parent, name, strlen(name));
 	if (old && S_ISDIR(mode) && S_ISDIR(old->mode)) {
 		old->mode = mode;
 		old->layer = t->layer;
 		return old;
 	}
 	if (old)
-		take_away(old, t, false);
+		tree_remove(t, old);
 	old = new_node(t, parent, name, strlen(name));
 	old->mode = mode;
 	return old;
@@ -139,9 +228,17 @@ bool tree_folder(struct tree *t, const char *path, uint32_t mode)
 	return place(t, path, S_IFDIR | mode);
 }
 
+bool tree_make(struct tree *t, const char *path)
+{
+	if (walk(t, t->root, path, true, 0))
+		return true;
+	complain("%s: something that is no folder is in the way", path);
+	return false;
+}
+
 static bool spool(struct tree *t, struct node *n, const void *data, size_t size)
 {
-	n->size += size;
+	n->body->size += size;
 	t->spooled += size;
 	if (fwrite(data, 1, size, t->spool) == size)
 		return true;
@@ -149,12 +246,20 @@ static bool spool(struct tree *t, struct node *n, const void *data, size_t size)
 	return false;
 }
 
+static void new_body(struct tree *t, struct node *n)
+{
+	n->body = calloc(1, sizeof(*n->body));
+	if (!n->body)
+		abort();
+	*n->body = (struct body){.offset = t->spooled, .names = 1};
+}
+
 static struct node *begin_file(struct tree *t, const char *path, uint32_t mode)
 {
 	struct node *n = place(t, path, S_IFREG | mode);
 
 	if (n)
-		n->offset = t->spooled;
+		new_body(t, n);
 	return n;
 }
 
@@ -193,7 +298,7 @@ static bool lay_file(struct tree *t, struct tar_in *tar, const struct tar_entry 
 	static char buf[1 << 16];
 	ssize_t size;
 
-	n->offset = t->spooled;
+	new_body(t, n);
 	while ((size = tar_data(tar, buf, sizeof(buf))) > 0) {
 		if (!spool(t, n, buf, (size_t)size))
 			return false;
@@ -203,25 +308,30 @@ static bool lay_file(struct tree *t, struct tar_in *tar, const struct tar_entry 
 	return size == 0;
 }
 
-/* The same bytes under another name. */
-static bool lay_hard_link(struct tree *t, struct tar_entry *e, struct node *n)
+/* The same file under another name. */
+static bool lay_hard_link(struct tree *t, struct tar_entry *e)
 {
-	char *slash, *name = e->link;
-	struct node *folder = t->root, *old;
+	struct node *n, *old = NULL;
 
-	if (tar_clean(e->link) && (slash = strrchr(e->link, '/'))) {
-		*slash = '\0';
-		folder = walk(t, t->root, e->link, false, 0);
-		name = slash + 1;
-	}
-	old = folder ? child(folder, name, strlen(name)) : NULL;
-	if (!old || old == n || !S_ISREG(old->mode)) {
+	if (tar_clean(e->link) && e->link[0])
+		old = tree_find(t, e->link);
+	if (!old || !S_ISREG(old->mode)) {
 		complain("%s: a link to a file that is not there", e->path);
 		return false;
 	}
-	n->mode = old->mode;
-	n->size = old->size;
-	n->offset = old->offset;
+	struct body *body = old->body;
+	uint32_t mode = old->mode, uid = old->uid, gid = old->gid;
+
+	/* `old` may be what stands at the name. */
+	body->names++;
+	n = place(t, e->path, mode);
+	if (!n) {
+		let_go(body);
+		return false;
+	}
+	n->body = body;
+	n->uid = uid;
+	n->gid = gid;
 	return true;
 }
 
@@ -234,28 +344,33 @@ static bool lay(struct tree *t, struct tar_in *tar, struct tar_entry *e)
 		n = e->path[0] ? place(t, e->path, S_IFDIR | e->mode) : t->root;
 		break;
 	case TAR_FILE:
-	case TAR_HARD_LINK:
 		n = place(t, e->path, S_IFREG | e->mode);
 		break;
 	case TAR_SYMLINK:
 		n = place(t, e->path, S_IFLNK | 0777);
 		break;
-	default:
+	case TAR_HARD_LINK:
+		return lay_hard_link(t, e);
+	case TAR_CHARACTER:
+	case TAR_BLOCK_DEVICE:
+	case TAR_FIFO:
 		/* Devices are devtmpfs's. */
 		return true;
+	default:
+		complain("%s: an entry of type '%c', which is unknown", e->path,
+			e->type >= ' ' && e->type < 0x7f ? e->type : '?');
+		return false;
 	}
 	if (!n)
 		return false;
 	n->uid = e->uid;
 	n->gid = e->gid;
-	if (e->type == TAR_SYMLINK)
-		n->link = strdup(e->link);
-	if (e->type == TAR_HARD_LINK)
-		return lay_hard_link(t, e, n);
+	if (e->type == TAR_SYMLINK && !(n->link = strdup(e->link)))
+		abort();
 	return e->type != TAR_FILE || lay_file(t, tar, e, n);
 }
 
-/* True: the name was one that takes away. */
+/* True: the name was one that takes away, or of what is beside the files. */
 static bool white_out(struct tree *t, const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -272,14 +387,15 @@ static bool white_out(struct tree *t, const char *path)
 	if (!strcmp(name, OPAQUE)) {
 		for (struct node *next, *c = folder->children; c; c = next) {
 			next = c->next;
-			take_away(c, t, true);
+			if (prune(t, c))
+				tree_remove(t, c);
 		}
 		return true;
 	}
 	name += strlen(WHITEOUT);
-	n = child(folder, name, strlen(name));
-	if (n)
-		take_away(n, t, true);
+	n = child(t, folder, name, strlen(name));
+	if (n && prune(t, n))
+		tree_remove(t, n);
 	return true;
 }
 
@@ -289,8 +405,9 @@ bool tree_layer(struct tree *t, struct tar_in *tar, bool whiteouts)
 	int more;
 
 	t->layer++;
-	tar->max_bytes = FILES_MAX - t->spooled;
-	tar->max_entries = NODES_MAX - t->nodes;
+	/* 0 would be no limit. */
+	tar->max_bytes = t->spooled < FILES_MAX ? FILES_MAX - t->spooled : 1;
+	tar->max_entries = t->nodes < NODES_MAX ? NODES_MAX - t->nodes : 1;
 	while ((more = tar_next(tar, &e)) > 0) {
 		if (whiteouts && white_out(t, e.path))
 			continue;
@@ -300,70 +417,4 @@ bool tree_layer(struct tree *t, struct tar_in *tar, bool whiteouts)
 	if (more < 0)
 		complain("%s", tar->error);
 	return more == 0;
-}
-
-/* ---- the initramfs ---------------------------------------------------------------------------- */
-
-/* Linux kernel documentation, "initramfs buffer format". */
-static bool write_entry(FILE *to, const struct node *n, const char *path, size_t size, uint64_t *inode)
-{
-	static const char zeros[4];
-	size_t name = strlen(path) + 1;
-
-	fprintf(to, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x%s", (unsigned)++*inode,
-		n ? n->mode : 0, n ? n->uid : 0, n ? n->gid : 0, 1, 0, size, 0, 0, 0, 0, name, 0, path);
-	return fwrite(zeros, 1, 1 + (size_t)(-(110 + name) % 4), to) == 1 + (size_t)(-(110 + name) % 4);
-}
-
-static bool write_bytes(struct tree *t, FILE *to, const struct node *n)
-{
-	static char buf[1 << 16];
-	uint64_t left = n->size;
-
-	if (fseeko(t->spool, (off_t)n->offset, SEEK_SET))
-		return false;
-	while (left) {
-		size_t size = fread(buf, 1, left < sizeof(buf) ? (size_t)left : sizeof(buf), t->spool);
-
-		if (!size || fwrite(buf, 1, size, to) != size)
-			return false;
-		left -= size;
-	}
-	memset(buf, 0, 4);
-	return fwrite(buf, 1, (size_t)(-n->size % 4), to) == (size_t)(-n->size % 4);
-}
-
-static bool write_node(struct tree *t, FILE *to, struct node *n, const char *path, uint64_t *inode)
-{
-	size_t size = n->link ? strlen(n->link) : (size_t)n->size;
-	bool good = !path[0] || write_entry(to, n, path, size, inode);
-
-	if (good && n->link) {
-		static const char zeros[4];
-
-		good = fwrite(n->link, 1, size, to) == size &&
-		       fwrite(zeros, 1, -size % 4, to) == -size % 4;
-	} else if (good && size) {
-		good = write_bytes(t, to, n);
-	}
-	for (struct node *c = n->children; good && c; c = c->next) {
-		char *below;
-
-		if (asprintf(&below, "%s%s%s", path, path[0] ? "/" : "", c->name) < 0)
-			abort();
-		good = write_node(t, to, c, below, inode);
-		free(below);
-	}
-	return good;
-}
-
-bool tree_write(struct tree *t, FILE *to)
-{
-	uint64_t inode = 0;
-	bool good = fflush(t->spool) == 0 && write_node(t, to, t->root, "", &inode) &&
-		    write_entry(to, NULL, "TRAILER!!!", 0, &inode) && fflush(to) == 0;
-
-	if (!good)
-		complain("can't write the initramfs: %s", strerror(errno));
-	return good;
 }

@@ -61,6 +61,14 @@ def test_exec_streams_and_status():
     assert r.out == "/usr\nb c,\n0\n", r
     assert ctl("exec", "-u", "1234:77", g, "sh", "-c", "id -u; id -g").out == "1234\n77\n"
     assert "no such" in ctl("exec", g, "/no/such", status=REFUSED).err.lower()
+    assert ctl("exec", "-u", "nobody", g, "sh", "-c", "id -un; id -gn; echo $HOME").out.split() == [
+        "nobody", "nogroup", "/nonexistent"]
+    assert ctl("exec", "-u", "daemon:games", g, "sh", "-c", "id -un; id -gn").out == "daemon\ngames\n"
+    assert ctl("exec", "-u", "65534", g, "sh", "-c", "id -u; id -g; id -G").out == "65534\n65534\n65534\n"
+    assert ctl("exec", "-u", "4321", g, "sh", "-c", "id -u; id -g; id -G; echo $HOME").out.split() == [
+        "4321", "4321", "4321", "/"]
+    for user in ("no-such-user", "nobody:no-such-group", "", ":0", "-1", "x" * 300):
+        assert "the user" in ctl("exec", "-u", user, g, "true", status=REFUSED).err, user
     assert "working directory" in ctl("exec", "-w", "/no/such", g, "true", status=REFUSED).err
     j = ctl("exec", "--json", g, "sh", "-c", "echo x; exit 4", status=4).json()
     assert j["exit_status"] == 4 and j["stdout"] == "x\n" and j["stderr"] == "", j
@@ -73,6 +81,8 @@ def test_exec_moves_much_both_ways():
                           stdout=subprocess.PIPE, env=environment()) as p:
         out, _ = p.communicate(data, timeout=TIMEOUT)
     assert p.returncode == 0 and out == data, (p.returncode, len(out))
+    for _ in range(4):
+        assert len(ctl("exec", g, "sh", "-c", "yes | head -c 3000000").out) == 3_000_000
     # one who reads nothing does not hold up the others
     slow = subprocess.Popen([CREELCTL, "exec", g, "cat", "/dev/zero"], stdout=subprocess.PIPE,
                             env=environment())
@@ -88,7 +98,7 @@ def test_exec_moves_much_both_ways():
 def test_exec_many_at_once():
     g = guest()
     ps = [subprocess.Popen([CREELCTL, "exec", g, "sh", "-c", f"sleep 0.3; echo {i}; exit {i}"],
-                           stdout=subprocess.PIPE, env=environment(), text=True) for i in range(24)]
+                           stdout=subprocess.PIPE, env=environment(), text=True) for i in range(50)]
     for i, p in enumerate(ps):
         out, _ = p.communicate(timeout=TIMEOUT)
         assert out == f"{i}\n" and p.returncode == i, (i, out, p.returncode)
@@ -235,6 +245,40 @@ def test_cp_files_and_trees():
     assert ctl("cp", f"{g}:{path('nothing')}", path("x"), status=REFUSED).err
 
 
+def test_cp_keeps_links_holes_and_modes_of_folders():
+    g = guest()
+    top = path("kept")
+    os.makedirs(os.path.join(top, "closed", "in"))
+    with open(os.path.join(top, "one"), "wb") as f:
+        f.write(b"1" * 3000)
+    os.link(os.path.join(top, "one"), os.path.join(top, "closed", "two"))
+    with open(os.path.join(top, "holes"), "wb") as f:
+        f.seek(10_000_000)
+        f.write(b"x")
+        f.truncate(30_000_000)
+    os.symlink("..", os.path.join(top, "closed", "up"))
+    os.chmod(os.path.join(top, "closed"), 0o555)
+    os.utime(os.path.join(top, "closed"), (10**9, 10**9))
+    os.symlink(top, path("to-kept"))
+    ctl("cp", path("to-kept"), f"{g}:{path('kept-there')}")
+    os.symlink(path("kept-there"), path("link-there"))
+    ctl("cp", f"{g}:{path('link-there')}", path("kept-back"))
+    for place in ("kept-there", "kept-back"):
+        one, two = (os.stat(path(place + "/" + n)) for n in ("one", "closed/two"))
+        assert one.st_ino == two.st_ino and one.st_nlink == 2, place
+        holes = os.stat(path(place + "/holes"))
+        assert holes.st_size == 30_000_000 and holes.st_blocks * 512 < 1_000_000, (place, holes)
+        assert filecmp.cmp(path(place + "/holes"), os.path.join(top, "holes"), shallow=False)
+        closed = os.stat(path(place + "/closed"))
+        assert closed.st_mode & 0o777 == 0o555 and closed.st_mtime == 10**9, (place, closed)
+        assert os.readlink(path(place + "/closed/up")) == ".."
+    for file in ("one", "holes"):
+        with open(os.path.join(top, file), "rb") as f:
+            ctl("push", g, path("pushed-" + file), stdin=f.read())
+        assert filecmp.cmp(path("pushed-" + file), os.path.join(top, file), shallow=False)
+    assert os.stat(path("pushed-holes")).st_blocks * 512 < 1_000_000
+
+
 # ---- an agent that lies ----
 
 def hostile_tar(*members):
@@ -298,6 +342,7 @@ def test_tar_streams_that_lead_out():
 def test_tar_streams_that_are_no_files():
     for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"):
         refused_tar(hostile_tar({"name": "d", "type": kind}), "not unpacked")
+    refused_tar(hostile_tar({"name": "d", "type": b"S"}), "sparse")
     refused_tar(b"\1" * 2048, "no tar stream")
     refused_tar(hostile_tar({"name": "d", "data": b"x" * 4000})[:2000], "cut off")
     whole = bytearray(hostile_tar({"name": "d", "data": b"x"}))
