@@ -305,7 +305,7 @@ def test_entry_point_is_kept():
 
 def test_what_a_bundle_holds():
     """Kernel, initrd, disk and command line, each where the header says."""
-    parts = {"kernel": b"k" * 5000, "initrd": b"i" * 100, "disk": b"d" * 8192}
+    parts = {"kernel": KERNEL + b"k" * 5000, "initrd": b"i" * 100, "disk": b"d" * 8192}
     for name, data in parts.items():
         with open(path(name), "wb") as f:
             f.write(data)
