@@ -371,8 +371,8 @@ void service_start(struct boot_info *info, struct nic *card)
 	if (!start_server(conf, connections))
 		log_error("the management port can't be opened");
 	else
-		log_info("management on TCP port %u, sealed, for %u clients; %u connections in %llu KiB",
-			conf->port, conf->client_count, connections,
+		log_info("management on TCP port %u, sealed, for %u client%s; %u connections in %llu KiB",
+			conf->port, conf->client_count, conf->client_count == 1 ? "" : "s", connections,
 			(unsigned long long)(memory_taken / KIB));
 }
 

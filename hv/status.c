@@ -146,6 +146,20 @@ static void bar_text(unsigned at, const char *text)
 	screen_text(at, column, width_from(column), COLOR_BRIGHT, COLOR_BACK, text);
 }
 
+/* Set to the right; what was there before may have been longer. */
+static void draw_times(unsigned column, unsigned width)
+{
+	char text[TEXT_MAX];
+
+	fmt(text, sizeof(text), "%s   %s", facts.up, facts.now);
+	if (strlen(text) > width)
+		fmt(text, sizeof(text), "%s", facts.now);
+	unsigned blank = width - MIN(width, (unsigned)strlen(text));
+
+	screen_text(1, column, blank, COLOR_BRIGHT, COLOR_LOBSTER, "");
+	screen_text(1, column + blank, width - blank, COLOR_BRIGHT, COLOR_LOBSTER, text);
+}
+
 static void draw_head(void)
 {
 	unsigned right = screen_columns() / 2, width = screen_columns() - right - MARGIN;
@@ -154,9 +168,7 @@ static void draw_head(void)
 	fmt(version, sizeof(version), "Creel %s on %s", facts.host.version, facts.host.backend);
 	screen_text(0, right + width - MIN(width, (unsigned)strlen(version)), width, COLOR_BRIGHT,
 		COLOR_LOBSTER, version);
-	fmt(version, sizeof(version), "%40s   %s", facts.up, facts.now);
-	screen_text(1, right + width - MIN(width, (unsigned)strlen(version)), width, COLOR_BRIGHT,
-		COLOR_LOBSTER, version);
+	draw_times(right, width);
 }
 
 /* A key that is lost at the next boot is red. */

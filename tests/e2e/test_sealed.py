@@ -30,7 +30,7 @@ def test_sealed_host():
     conf = f"console = serial\nhost-key = {HOST_PRIVATE}\nauthorized = {CLIENT_PUBLIC} admin bob\n"
     with Machine("qemu", conf=conf) as m:
         m.wait_for(rf"host key: {HOST_PUBLIC}", BOOT, fail="PANIC")
-        m.wait_for(r"management on TCP port 7117, sealed, for 1 clients", BOOT)
+        m.wait_for(r"management on TCP port 7117, sealed, for 1 client;", BOOT)
         m.wait_for(r"\] address: \d", BOOT)
         assert dial(m, HOST_PUBLIC, CLIENT_PRIVATE) == WELCOME
         assert dial(m, HOST_PUBLIC, HOST_PRIVATE) == "closed"      # a key that is not authorised
