@@ -81,7 +81,9 @@ class Burst:
                 crypto |= set(re.findall(r" [tT] (\S+)", names))
         paths = []
         for _ in range(3):
-            ids, trace = self.recorder.record(lambda: self.client.fork(self.source))
+            # (the answer is here before the turn that sent it is over)
+            ids, trace = self.recorder.record(
+                lambda: (self.client.fork(self.source), self.host.settle())[0])
             self.host.kill(*ids)
             entry = {name: address for address, name in trace.program.functions}["guest_fork"]
             windows = [trace.window(a, b) for a, b in request_windows(trace)
