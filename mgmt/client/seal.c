@@ -94,7 +94,8 @@ static int refused(struct creel *c, int status, const char *address, const uint8
 			strerror(c->broken));
 	if (status == ERR_CLOSED)
 		return client_lost(c, CREEL_DENIED,
-			"the host did not accept: its key is not %s, or yours, %s, is not authorised",
+			"the host did not accept: its key is not %s, or yours is not authorised "
+			"(yours is %s)",
 			theirs, ours);
 	return client_lost(c, CREEL_DENIED, "what answers at %s does not have the key %s", address,
 		theirs);
