@@ -16,6 +16,11 @@ void audit_put(struct audit_ring *ring, const struct audit_record *record)
 	r->seq = ring->next++;
 }
 
+struct audit_record *audit_newest(struct audit_ring *ring)
+{
+	return ring->next > 1 ? &ring->record[(ring->next - 1) % AUDIT_RECORDS] : NULL;
+}
+
 const struct audit_record *audit_after(const struct audit_ring *ring, uint64_t after)
 {
 	uint64_t oldest = ring->next > AUDIT_RECORDS ? ring->next - AUDIT_RECORDS : 1;

@@ -28,7 +28,7 @@ struct audit_record {
 	uint64_t object;    /* its id; 0: it was named */
 	char name[PROTO_NAME_MAX];
 	uint64_t made;      /* id of what was made, the first of several; 0: nothing */
-	uint32_t count;     /* how many were made, or refused */
+	uint32_t count;     /* how many were made, or refused, or how often it came in (0: once) */
 };
 
 struct audit_ring {
@@ -40,6 +40,9 @@ void audit_init(struct audit_ring *ring);
 
 /* Numbers the record and keeps it. */
 void audit_put(struct audit_ring *ring, const struct audit_record *record);
+
+/* The one that was kept last, which may still change; NULL: none. Valid until the next audit_put(). */
+struct audit_record *audit_newest(struct audit_ring *ring);
 
 /* The oldest record that is kept with a number above `after`; NULL: none. Valid until the next
  * audit_put(). */

@@ -139,10 +139,19 @@ void audit_abandon(struct request *r)
 	complete(r->conn, &r->audit);
 }
 
+/* One who comes in again and again only to look, as monitoring does, has one record, with the time of
+ * the last: it would push out what others did. */
 void audit_connect(struct conn *c)
 {
 	struct audit_record r = record_of(c, AUDIT_CONNECT);
+	struct audit_record *last = audit_newest(c->server->audit);
 
+	if (last && last->action == AUDIT_CONNECT && last->owner == r.owner &&
+		last->address == r.address && last->count < UINT32_MAX) {
+		last->wall_ns = host_wall_ns();
+		last->count = MAX(last->count, 1u) + 1;
+		return;
+	}
 	keep(c->server, &r);
 }
 

@@ -118,6 +118,30 @@ TEST(actions_are_recorded_and_looks_are_not)
 	world_end();
 }
 
+TEST(one_who_only_looks_again_and_again_has_one_record)
+{
+	struct client c;
+
+	client_address = 0x0a000207;
+	world_begin(NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		client_open(&c);
+		client_end(&c);
+	}
+	CHECK_EQ(last(1)->action, AUDIT_CONNECT);
+	CHECK_EQ(last(1)->count, 3);
+	client_address = 0x0a000208;
+	client_open(&c);
+	CHECK_EQ(last(2)->count, 0);
+	put_script(&c, 1, "prog", "wait\n");
+	client_end(&c);
+	client_open(&c);
+	CHECK_EQ(last(4)->action, AUDIT_CONNECT);
+	CHECK_EQ(last(4)->count, 0);
+	client_end(&c);
+	world_end();
+}
+
 TEST(many_guests_are_one_record_and_attached_ones_are_recorded_when_made)
 {
 	struct proto_create run = create_of("prog");
