@@ -231,10 +231,11 @@ static void set_limit(struct conn *c, uint64_t number, const struct proto_set_li
 	request_done(c, number, err);
 }
 
-/* Adds to a credit; false when the sum is above what the protocol allows. */
-static bool credit_add(uint32_t *credit, uint32_t bytes)
+/* Adds to a credit, beside which `other` is outstanding; false when the sum is above what the protocol
+ * allows. */
+static bool credit_add(uint32_t *credit, uint64_t other, uint32_t bytes)
 {
-	if (bytes > PROTO_CREDIT_MAX - *credit)
+	if (bytes + other + *credit > PROTO_CREDIT_MAX)
 		return false;
 	*credit += bytes;
 	return true;
@@ -245,11 +246,13 @@ static void request_credit(struct request *r, const struct proto_credit *m)
 	uint32_t *credit = request_is_stream(r)  ? stream_credit(r, m->stream)
 			   : request_is_agent(r) ? agent_credit(r, m->stream)
 						 : log_credit(r, m->stream);
+	/* What its agent has been told of, and not used up. */
+	uint64_t other = request_is_agent(r) ? r->agent.allowed : 0;
 
 	if (!credit)
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,
 			"credit for stream %u, which this request does not send", m->stream);
-	else if (!credit_add(credit, m->bytes))
+	else if (!credit_add(credit, other, m->bytes))
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL, "more credit than %u bytes",
 			PROTO_CREDIT_MAX);
 	else

@@ -312,6 +312,26 @@ TEST(message_lengths_at_their_limits)
 	CHECK_EQ(channel_read(&host_channel, buf, CHANNEL_READ_MIN), NOISE_PAYLOAD_MAX);
 }
 
+TEST(nonces_that_are_used_up_end_it)
+{
+	static const struct noise_session none;
+	static uint8_t buf[CHANNEL_READ_MIN];
+
+	connect_both();
+	client_channel.session.send.n = host_channel.session.receive.n = UINT64_MAX - 1;
+	CHECK_EQ(channel_write(&client_channel, (const uint8_t *)"last", 4), 4);
+	CHECK_EQ(channel_read(&host_channel, buf, sizeof(buf)), 4);
+	CHECK(channel_write(&client_channel, (const uint8_t *)"more", 4) < 0);
+	CHECK_EQ(channel_write(&client_channel, (const uint8_t *)"more", 4), ERR_CLOSED);
+	CHECK(memcmp(&client_channel.session, &none, sizeof(none)) == 0);
+	/* and nothing is taken beyond, whatever a peer would seal it with */
+	memset(to_host.bytes + to_host.tail, 0, CHANNEL_OVERHEAD);
+	to_host.bytes[to_host.tail] = NOISE_TAG_SIZE;
+	to_host.tail += CHANNEL_OVERHEAD;
+	CHECK_EQ(channel_read(&host_channel, buf, sizeof(buf)), ERR_INVALID);
+	CHECK_EQ(channel_read(&host_channel, buf, sizeof(buf)), ERR_CLOSED);
+}
+
 TEST(closing_wipes_keys)
 {
 	static const struct noise_session none;

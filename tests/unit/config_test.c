@@ -93,6 +93,20 @@ TEST(config_errors_show_no_control_characters)
 		"warn, info or debug");
 }
 
+TEST(config_lines_of_a_megabyte)
+{
+	static const char *const begins[] = {"", "port = ", "port", "authorized = ", "smt = on #"};
+	static char text[(1 << 20) + 16];
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++) {
+		memset(text, '1', sizeof(text) - 1);
+		memcpy(text, begins[i], strlen(begins[i]));
+		CHECK_EQ(parse(text), begins[i][0] == 's' ? 0 : ERR_INVALID);
+		CHECK(strlen(error) < CONFIG_ERROR_MAX);
+		CHECK((strstr(error, "line 1: ") == error) == (begins[i][0] != 's'));
+	}
+}
+
 TEST(config_bad_addresses)
 {
 	static const char *const bad[] = {
@@ -206,6 +220,8 @@ TEST(config_refuses_bad_clients_and_shows_no_host_key)
 		"authorized = " KEY_A " root ann",
 		"authorized = " KEY_A "admin ann",
 		"authorized = 00" KEY_A " admin ann",
+		"authorized = 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1g admin ann",
+		"authorized = 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e\xc3\xa4 admin ann",
 		"authorized = 0"
 		" admin ann",
 		"authorized = " KEY_A " admin a-name-that-is-longer-than-the-31-bytes-there-are",

@@ -161,6 +161,36 @@ TEST(streams_and_credit_that_break_the_rules)
 	world_end();
 }
 
+/* Also of what the agent has been told already. */
+TEST(credit_for_an_agent_has_an_end)
+{
+	struct proto_create run = create_of("linux");
+	struct proto_agent agent = {.credit = PROTO_CREDIT_MAX - 10};
+	struct proto_credit credit = {.stream = PROTO_STREAM_OUT, .bytes = 10};
+	struct client c;
+	struct answer a;
+
+	world_begin(NULL);
+	client_open(&c);
+	put_script(&c, 1, "linux", "agent\n");
+	client_send(&c, PROTO_RUN, 2, &run);
+	settle();
+	client_expect(&c, PROTO_RESULT, 2, &a);
+	agent.guest.id = a.m.result.id;
+	client_expect(&c, PROTO_DONE, 2, &a);
+	client_send(&c, PROTO_AGENT, 3, &agent);
+	settle();
+	client_expect(&c, PROTO_RESULT, 3, &a);
+	client_expect(&c, PROTO_CREDIT, 3, &a);
+	client_send(&c, PROTO_CREDIT, 3, &credit);
+	settle();
+	CHECK(!c.closed);
+	credit.bytes = 1;
+	client_send(&c, PROTO_CREDIT, 3, &credit);
+	expect_fatal(&c, PROTO_E_PROTOCOL);
+	world_end();
+}
+
 TEST(uploads_that_break_the_rules)
 {
 	struct proto_put put = {.name = "x", .size = 10};

@@ -711,6 +711,37 @@ TEST(the_host_log_is_followed)
 	world_end();
 }
 
+TEST(the_log_keeps_to_its_credit)
+{
+	struct proto_get_log ask = {.credit = 1000};
+	struct proto_credit more = {.stream = PROTO_STREAM_LOG, .bytes = 700};
+	size_t granted = ask.credit, got = 0;
+	struct client c;
+	struct answer a;
+	char line[32];
+
+	world_begin(NULL);
+	client_open(&c);
+	for (int i = 0; i < 400; i++) {
+		snprintf(line, sizeof(line), "line number %d", i);
+		fake_log(line);
+	}
+	client_send(&c, PROTO_GET_LOG, 1, &ask);
+	do {
+		settle();
+		while (client_next(&c, &a) && a.header.type == PROTO_DATA)
+			got += a.m.data.bytes.size;
+		CHECK(got <= granted);
+		/* it waits, without asking for polls */
+		CHECK(a.header.type == PROTO_DONE || !poll_once());
+		client_send(&c, PROTO_CREDIT, 1, &more);
+		granted += more.bytes;
+	} while (a.header.type != PROTO_DONE);
+	CHECK_EQ(got, 10 * 14 + 90 * 15 + 300 * 16);
+	client_end(&c);
+	world_end();
+}
+
 TEST(meters_are_read_and_reset)
 {
 	struct proto_get_meters ask = {.reset = 1};
