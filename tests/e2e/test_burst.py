@@ -16,7 +16,7 @@ CLIENTS = 3
 IN_PROGRESS = 64  # requests of a connection, mgmt/server.h
 ASKED = 3 * IN_PROGRESS
 BATCH = 20  # forks of each request
-FORK, PAUSED, E_RETRY = 0x31, 1, 7
+E_RETRY = 7
 
 PRIVATE = [os.urandom(32).hex() for _ in range(CLIENTS)]
 LINES = "".join(f"authorized = {public_of(k)} operator flood{i}\n" for i, k in enumerate(PRIVATE))
@@ -24,10 +24,7 @@ hosts.MACHINES["burst"] = dict(kind="qemu", cpus=1, mem=512, conf=CONF + LINES)
 
 
 def fork(number, source):
-    """mgmt/proto.h, proto_create: paused."""
-    return wire.frame(FORK, number, wire.KEY + wire.ref(source) + struct.pack("<IBI", BATCH, 0, 0) +
-                      wire.string("") + struct.pack("<QQQQIBQ", 0, 0, 0, 0, 0, PAUSED, 0) +
-                      wire.string("") + struct.pack("<III", 0, 0, 0))
+    return wire.fork(number, source, BATCH, wire.PAUSED)
 
 
 class Flood(threading.Thread):

@@ -1,10 +1,12 @@
 """From an image to a thousand forks: what a client does with guests, on all machines."""
 import os
+import struct
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from hosts import Attached, on, unchanged  # noqa: E402
+import wire  # noqa: E402
 from wire import Client  # noqa: E402
 
 ALL = ("qemu1", "qemu2", "bochs")
@@ -329,3 +331,67 @@ def idle_core_steals(host):
     share = [(b - a) / (ended - began) for a, b in zip(before, after)]
     assert min(share) > 0.6, share
     host.remove(*guests)
+
+
+@on(*ALL)
+def time_limits_of_paused_guests(host):
+    """One counts on, the other stands still until the guest goes on."""
+    with unchanged(host):
+        still = host.start("agent", "sleep", options=["--paused", "--timeout", "1s", "--timeout-running"])
+        counts = host.start("agent", "sleep", options=["--paused", "--timeout", "1s"])
+        assert host.wait_state(counts, "stopped")["stop"] == "deadline"
+        paused = host.get(still)
+        assert paused["state"] == "paused" and 999 * MS < paused["deadline_ns"] <= 1000 * MS, paused
+        host.command("resume", still)
+        assert host.wait_state(still, "stopped")["stop"] == "deadline"
+        host.command("rm", still, counts)
+
+
+@on("qemu2", "bochs")
+def an_answer_that_is_lost(host):
+    """The client asks again with the same key, on other connections: one guest is made."""
+    with unchanged(host):
+        parent = int(host.start("agent", "sleep"))
+        key, made = os.urandom(16), set()
+        with Client(host) as client:
+            client.send(wire.fork(1, parent, key=key))  # and it goes without listening
+        for _ in range(3):
+            with Client(host) as client:
+                (_, result), (done, _) = client.all({1: wire.fork(1, parent, key=key)})[1]
+                assert done == wire.DONE
+                made.add(struct.unpack_from("<IQ", result)[1])
+        guests = {g["id"] for g in host.json("ps", "-a") if g["name"] != "canary"}
+        assert len(made) == 1 and guests == {parent} | made, (guests, made)
+        host.remove(parent, *made)
+
+
+@on("qemu2")
+def a_thousand_in_one_request(host):
+    """An answer for each; listed in pages by their label, and killed and removed by it."""
+    with unchanged(host), Client(host) as client:
+        parent = int(host.start("agent", "sleep"))
+
+        def results(request):
+            *each, (last, payload) = client.all({1: request})[1]
+            found = [struct.unpack_from("<IQH", p) for kind, p in each if kind == wire.RESULT]
+            assert last == wire.DONE and [i for i, _, _ in found] == list(range(1000)), (last, len(found))
+            assert struct.unpack_from("<Q", payload) == (1000,) and {code for _, _, code in found} == {0}
+            return [guest for _, guest, _ in found]
+
+        def batch(action):
+            return wire.frame(wire.BATCH, 1, wire.KEY + struct.pack("<HB", action, 0) + wire.string("of=thousand") +
+                              struct.pack("<I", 0))
+
+        forks = results(wire.fork(1, parent, 1000, labels="of=thousand"))
+        after, sizes, listed = 0, [], []
+        while after or not sizes:
+            ask = struct.pack("<QIQB", after, 300, 0, 1) + wire.string("of=thousand")
+            *page, (_, done) = client.all({1: wire.frame(wire.LIST_GUESTS, 1, ask)})[1]
+            count, after = struct.unpack_from("<QQ", done)
+            assert count == len(page)
+            sizes.append(count)
+            listed += [struct.unpack_from("<Q", p)[0] for _, p in page]
+        assert sizes == [300, 300, 300, 100] and listed == forks == sorted(forks), sizes
+        assert results(batch(wire.KILL)) == forks
+        assert results(batch(wire.REMOVE)) == forks
+        host.remove(parent)

@@ -11,10 +11,11 @@ FRAME_MAX = 16368
 HEADER = struct.Struct("<IHHQ")
 DATA, CREDIT, HELLO, CANCEL, GET_INFO = 0x01, 0x02, 0x10, 0x11, 0x12
 HOST_POWER = 0x16
-PUT, PUT_COMMIT, REMOVE_IMAGE, RUN, KILL, REMOVE = 0x20, 0x21, 0x23, 0x30, 0x36, 0x37
+PUT, PUT_COMMIT, REMOVE_IMAGE, RUN, FORK, KILL, REMOVE, BATCH = 0x20, 0x21, 0x23, 0x30, 0x31, 0x36, 0x37, 0x3b
 LIST_GUESTS, GET, ATTACH, WAIT = 0x40, 0x42, 0x43, 0x44
 WELCOME, ERROR, DONE, RESULT, INFO, UPLOAD, IMAGE, STATUS = 0x80, 0x81, 0x82, 0x83, 0x84, 0x86, 0x87, 0x8a
 FINAL = 1
+PAUSED = 1
 E_NOENT, E_LIMIT, E_UNSUPPORTED = 2, 6, 8
 E_PROTOCOL, E_VERSION, E_TIMEOUT = 12, 13, 14
 GUEST = 1
@@ -43,6 +44,11 @@ def hello(magic=MAGIC, low=1, high=1):
 
 def attach(request, guest, flags, credit=CREDIT_ENOUGH):
     return frame(ATTACH, request, ref(guest) + struct.pack("<BQQI", flags, 0, 0, credit))
+
+
+def fork(request, source, count=1, flags=0, key=KEY, labels=""):
+    return frame(FORK, request, key + ref(source) + struct.pack("<IBI", count, 0, 0) + string("") +
+                 struct.pack("<QQQQIBQ", 0, 0, 0, 0, 0, flags, 0) + string(labels) + struct.pack("<III", 0, 0, 0))
 
 
 def put(request, name, file):
