@@ -284,7 +284,8 @@ static const struct command guest_commands[] = {
 		.name = "events",
 		.synopsis = "[-l SELECTOR]",
 		.summary = "tell of guests, snapshots and images as they come, change and go",
-		.text = "A line for each, until ^C; with --json a document each.",
+		.text = "A line for each, until ^C; with --json a document each, of which the first, \"none\",\n"
+			"says that nothing is missed from there on.",
 		.options = selector_options,
 		.run = run_events,
 	},

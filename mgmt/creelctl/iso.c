@@ -153,21 +153,22 @@ static bool sets(const char *text, const char *key)
 	return false;
 }
 
-/* Adds the host's key to the text, and us if it lets nobody in. */
-static bool add_keys(struct settings *s, char *text, size_t *size, uint8_t public[CREEL_KEY_SIZE])
+/* Adds the host's key to the text, and us if it lets nobody in: *alone. */
+static bool add_keys(struct settings *s, char *text, size_t *size, uint8_t public[CREEL_KEY_SIZE],
+	bool *alone)
 {
 	struct creel *c = s->host_connection;
 	char ours[CREEL_KEY_TEXT_SIZE], theirs[CREEL_KEY_TEXT_SIZE];
 	uint8_t private[CREEL_KEY_SIZE], user[CREEL_KEY_SIZE];
 	const char *end = *size && text[*size - 1] != '\n' ? "\n" : "";
-	bool alone = !sets(text, "authorized");
 	int code = CREEL_OK;
 
+	*alone = !sets(text, "authorized");
 	if (sets(text, "host-key")) {
 		complain("this creel.conf has a host-key already; each host needs its own");
 		return false;
 	}
-	if (alone) {
+	if (*alone) {
 		code = creel_load_key(c, NULL, private);
 		creel_public_key(user, private);
 		creel_key_text(ours, user);
@@ -182,7 +183,7 @@ static bool add_keys(struct settings *s, char *text, size_t *size, uint8_t publi
 	creel_key_text(theirs, private);
 	*size += (size_t)snprintf(
 		text + *size, LINES_MAX, "%s\n# creelctl iso\nhost-key = %s\n", end, theirs);
-	if (alone)
+	if (*alone)
 		*size += (size_t)snprintf(text + *size, LINES_MAX / 2,
 			"authorized = %s admin %s\n", ours, user_name());
 	wipe(private, sizeof(private));
@@ -231,7 +232,8 @@ static bool write_conf(const char *iso, uint64_t offset, const char *text, size_
 	return good;
 }
 
-static void tell(const struct settings *s, const char *iso, const uint8_t public[CREEL_KEY_SIZE])
+static void tell(const struct settings *s, const char *iso, const uint8_t public[CREEL_KEY_SIZE],
+	bool alone)
 {
 	char key[CREEL_KEY_TEXT_SIZE];
 
@@ -243,9 +245,12 @@ static void tell(const struct settings *s, const char *iso, const uint8_t public
 		json_end_object();
 		json_end();
 	} else {
-		printf("%s is for one host. When it has an address:\n\n"
+		printf("%s is for one host", iso);
+		if (alone)
+			printf(", which lets you in as admin %s", user_name());
+		printf(". When it has an address:\n\n"
 		       "creelctl host add NAME ADDRESS %s\n",
-			iso, key);
+			key);
 	}
 	complain("%s has the private key of that host. Whoever reads it, or a disc or stick made of "
 		 "it, can pretend to be the host to all of its clients: guard it like the host "
@@ -259,7 +264,7 @@ static int run_iso(struct settings *s, int argc, char **argv)
 	uint8_t public[CREEL_KEY_SIZE];
 	size_t size;
 	uint64_t offset;
-	bool good;
+	bool good, alone;
 	int fd = open(argv[0], O_RDONLY | O_CLOEXEC);
 
 	(void)argc;
@@ -270,12 +275,12 @@ static int run_iso(struct settings *s, int argc, char **argv)
 	offset = system_partition(fd);
 	if (!offset)
 		complain("%s is no Creel ISO", argv[0]);
-	good = offset && read_conf(argv[0], offset, text, &size) && add_keys(s, text, &size, public) &&
+	good = offset && read_conf(argv[0], offset, text, &size) && add_keys(s, text, &size, public, &alone) &&
 	       copy_iso(fd, argv[1]) && write_conf(argv[1], offset, text, size);
 	close(fd);
 	wipe(text, sizeof(text));
 	if (good)
-		tell(s, argv[1], public);
+		tell(s, argv[1], public, alone);
 	return good ? EXIT_DONE : EXIT_REFUSED;
 }
 

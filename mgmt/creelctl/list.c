@@ -490,6 +490,15 @@ int run_info(struct settings *s, int argc, char **argv)
 	return EXIT_DONE;
 }
 
+/* Some are only counted. */
+static void meter_cell(struct table *t, const struct creel_meter *m, uint64_t ticks)
+{
+	if (m->ticks)
+		table_add(t, "%" PRIu64, ticks);
+	else
+		table_add(t, "-");
+}
+
 static int show_meter(void *arg, const struct creel_meter *m)
 {
 	struct listing *l = arg;
@@ -505,9 +514,9 @@ static int show_meter(void *arg, const struct creel_meter *m)
 	} else if (m->count) {
 		table_add(&l->table, "%s", m->name);
 		table_add(&l->table, "%" PRIu64, m->count);
-		table_add(&l->table, "%" PRIu64, m->ticks / m->count);
-		table_add(&l->table, "%" PRIu64, m->min);
-		table_add(&l->table, "%" PRIu64, m->max);
+		meter_cell(&l->table, m, m->ticks / m->count);
+		meter_cell(&l->table, m, m->min);
+		meter_cell(&l->table, m, m->max);
 	}
 	return 0;
 }
