@@ -16,6 +16,7 @@ OUTPUT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_
                           ctypes.c_size_t)
 
 
+# What the library fills or reads ends with room for what it may come to know of ("rest").
 class Info(ctypes.Structure):
     _fields_ = [("version", ctypes.c_char * 32), ("backend", ctypes.c_char * 16),
                 ("cpu", ctypes.c_char * 64), ("boot_id", ctypes.c_uint64 * 2),
@@ -24,7 +25,7 @@ class Info(ctypes.Structure):
         fields(ctypes.c_uint64, "tsc_khz uptime_ns wall_ns total free quarantined reserve table data "
                                 "state stream image host guests runnable waiting paused stopped "
                                 "snapshots images") + \
-        fields(ctypes.c_uint32, "connections requests")
+        fields(ctypes.c_uint32, "connections requests") + [("rest", ctypes.c_uint8 * 256)]
 
 
 class Meter(ctypes.Structure):
@@ -49,7 +50,8 @@ class Exec(ctypes.Structure):
                 ("gid", ctypes.c_uint32), ("tty", ctypes.c_bool), ("rows", ctypes.c_uint16),
                 ("columns", ctypes.c_uint16), ("builtin", ctypes.c_bool), ("input_fd", ctypes.c_int),
                 ("output", OUTPUT), ("event", ctypes.c_void_p), ("arg", ctypes.c_void_p),
-                ("start_ms", ctypes.c_uint32), ("cancel", ctypes.c_void_p)]
+                ("start_ms", ctypes.c_uint32), ("cancel", ctypes.c_void_p),
+                ("user", ctypes.c_char_p), ("rest", ctypes.c_uint8 * 256)]
 
 
 EACH_METER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(Meter))
