@@ -574,6 +574,10 @@ FUZZERS += board
 board_fuzz_SRC    := $(CORE_SRC)
 board_fuzz_CFLAGS := $(PAPER_CPU)
 
+FUZZERS += image
+image_fuzz_SRC    := mgmt/creelctl/image_tree.c mgmt/creelctl/image_cpio.c guest-sdk/linux/tar_in.c
+image_fuzz_CFLAGS := -D_GNU_SOURCE
+
 FUZZERS += hypercall
 hypercall_fuzz_SRC    := $(CORE_SRC)
 hypercall_fuzz_CFLAGS := $(PAPER_CPU)

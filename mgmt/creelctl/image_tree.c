@@ -339,6 +339,10 @@ static bool lay(struct tree *t, struct tar_in *tar, struct tar_entry *e)
 {
 	struct node *n;
 
+	if (!e->path[0] && e->type != TAR_DIRECTORY) {
+		complain("an entry has no name");
+		return false;
+	}
 	switch (e->type) {
 	case TAR_DIRECTORY:
 		n = e->path[0] ? place(t, e->path, S_IFDIR | e->mode) : t->root;

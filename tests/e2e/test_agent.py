@@ -1,5 +1,7 @@
 """The agent in guests with Debian's unmodified kernel: commands, files, forks that are none alike."""
+import concurrent.futures
 import os
+import re
 import sys
 import time
 
@@ -7,11 +9,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for _folder in ("tests/e2e", "tests/linux"):
     sys.path.insert(0, os.path.join(ROOT, _folder))
 import guest  # noqa: E402
-from hosts import on  # noqa: E402
+from hosts import Attached, on  # noqa: E402
 
 ALL = ("linux-qemu",)
 BOTH = ("linux-qemu", "linux-bochs")
 IMAGE = "with-agent"
+FORKS = int(os.environ.get("CREEL_DRAWS", "100"))
+LINE = 2 * 64 + 3  # bytes that a fork writes, at a terminal
 WAIT = "300"  # seconds, for a guest that boots under emulation
 
 
@@ -51,9 +55,20 @@ def commands_run_in_the_guest(host):
     host.remove(number)
 
 
+def commands_wait_while_a_snapshot_is_taken(host, number):
+    """Those that come while all stand still begin then, and hold nothing up."""
+    started = []
+    for _ in range(3):
+        started += [Attached(host, "exec", number, "/bin/busybox", "sh", "-c", f"echo {i}") for i in range(4)]
+        host.command("rm", host.command("snapshot", "--quiesce", number).text.strip())
+    for i, one in enumerate(started):
+        assert one.line(120) == str(i % 4) and one.process.wait(60) == 0
+
+
 @on(*ALL)
 def forks_are_each_another_one(host):
     number = ready(host)
+    commands_wait_while_a_snapshot_is_taken(host, number)
     before = host.command("snapshot", "--quiesce", number).text.strip()
     forks = host.command("fork", "-n", "10", before).text.split() + host.command(
         "fork", "-n", "10", number).text.split()
@@ -71,6 +86,75 @@ def forks_are_each_another_one(host):
     host.command("rollback", number, before)
     assert busybox(host, number, "head -c 32 /dev/urandom | md5sum").text.strip() not in (again, *seen)
     host.remove(number, *forks)
+    host.command("rm", before)
+
+
+SERVICE = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mkdir -p /run /etc /sys/fs/cgroup /dev/pts
+mount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t devpts devpts /dev/pts
+for driver in /drivers/*; do insmod $driver; done
+chmod 755 /agent
+(i=0; while :; do i=$((i + 1)); echo $i >/tmp/new; mv /tmp/new /tmp/tick; sleep 0.05; done) &
+(while :; do /agent; sleep 1; done) &
+while :; do wait; sleep 1; done
+"""
+
+
+@on(*ALL)
+def the_agent_as_a_service(host):
+    """Below an init of another kind, whose processes stand still for a snapshot too, and go on in a fork."""
+    initrd, bundle = (os.path.join(host.machine.dir, n) for n in ("service-initrd", "service.bundle"))
+    with open(os.path.join(ROOT, "build", "creel-agent"), "rb") as a, open(initrd, "wb") as f:
+        f.write(guest.initrd(SERVICE, [*guest.drivers(), ("agent", a.read())]))
+    host.command("image", "build", "--kernel", guest.kernel(), "--initrd", initrd, "--cmdline",
+                 "console=hvc0 panic=-1 quiet", "-m", "128M", bundle)
+    host.command("put", bundle, "service")
+    number = host.command("run", "-d", "service").text.strip()
+    assert busybox(host, number, "cat /proc/1/comm; ps | grep -c '[/]agent'").text.startswith("init\n")
+    before = host.command("snapshot", "--quiesce", number).text.strip()
+    fork = host.command("fork", before).text.strip()
+    for one in (fork, number):
+        r = busybox(host, one, "hostname; a=$(cat /tmp/tick); sleep 1; [ $a != $(cat /tmp/tick) ] && echo on")
+        assert r.text == f"creel-{one}\non\n", r
+    host.remove(number, fork)
+    host.command("rm", before)
+
+
+@on(*ALL)
+def forks_draw_apart(host):
+    number = ready(host)
+    host.command("push", "--mode", "755", number, "/tmp/draw", stdin=guest.drawer())
+    busybox(host, number, "/tmp/draw >/dev/hvc0 2>&1 </dev/null &")
+    host.wait_output(number, "seeded")
+    before = host.command("snapshot", "--quiesce", number).text.strip()
+    host.remove(number)
+    kernel, own, left = set(), set(), FORKS
+    while left:
+        batch = min(left, 50)
+        forks = host.command("fork", "-n", batch, before).text.split()
+        end = time.monotonic() + 600
+        while forks:
+            lines = {g["id"]: g["bytes_out"] for g in host.json("ps")}
+            drawn, done = [f for f in forks if lines[int(f)] >= LINE], []
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                for f, r in zip(drawn, pool.map(lambda f: host.command("logs", f), drawn)):
+                    # (a kernel that waited long for its turn may have complained of that as well)
+                    drawn_now = re.findall(r"\b([0-9a-f]{64}) ([0-9a-f]{64})\r?\n", r.text)
+                    if not drawn_now:
+                        continue
+                    assert len(drawn_now) == 1, r
+                    done.append(f)
+                    kernel.add(drawn_now[0][0])
+                    own.add(drawn_now[0][1])
+            if done:
+                host.command("rm", "-f", *done)
+            forks = [f for f in forks if f not in done]
+            assert time.monotonic() < end, f"{len(forks)} forks have drawn nothing"
+            time.sleep(0.2)
+        left -= batch
+    assert len(kernel) == len(own) == FORKS and not kernel & own, (len(kernel), len(own))
     host.command("rm", before)
 
 

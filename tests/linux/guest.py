@@ -102,6 +102,15 @@ def fuzzer(folder):
     return parts[3]
 
 
+def drawer():
+    """tests/linux/draw.c as a program for guests: its bytes."""
+    path = os.path.join(ROOT, "build", "draw")
+    subprocess.run(["musl-gcc", "-static", "-Os", "-s", os.path.join(ROOT, "tests", "linux", "draw.c"), "-o", path],
+                   check=True)
+    with open(path, "rb") as f:
+        return f.read()
+
+
 def drivers(names=DRIVERS):
     folder, = glob.glob(os.path.join(os.path.dirname(kernel()), "..", "lib", "modules", "*", "kernel"))
     files = []

@@ -345,6 +345,7 @@ def test_hostile_tars():
         ("absolute", tar(("/etc/x", b"")), "leads out"),
         ("inner", tar(("a/../../x", b"")), "leads out"),
         ("long-dotdot", pax("x", path="y/" * 200 + "../" * 300), "leads out"),
+        ("nameless", tar((".", b"x")), "no name"),
         ("sparse", special("s", b"S", size=1 << 40), "sparse"),
         ("sparse-pax", pax("GNUSparseFile.0/s", GNU_sparse_major="1", GNU_sparse_realsize="999999999999"), "sparse"),
         ("unknown", special("u", b"Z"), "unknown"),
