@@ -83,7 +83,8 @@ static void init_xsave(void)
 	components[0] = (struct cpuid_regs){
 		.eax = (uint32_t)state, .ecx = xstate_standard_size(state), .edx = (uint32_t)(state >> 32)};
 	components[1].eax = cpuid_sub_checked(CPUID_XSAVE, 1).eax &
-		       (CPUID_D1_EAX_XSAVEOPT | CPUID_D1_EAX_XSAVEC | CPUID_D1_EAX_XGETBV1);
+		(CPUID_D1_EAX_XSAVEOPT | CPUID_D1_EAX_XGETBV1 |
+			(xstate_compacted_size(state) ? CPUID_D1_EAX_XSAVEC : 0));
 	for (unsigned i = 2; i < XSAVE_SUBS; i++) {
 		if (state & 1ull << i)
 			components[i] = cpuid_sub_checked(CPUID_XSAVE, i);
@@ -128,6 +129,8 @@ static struct cpuid_regs answer(struct core *core, uint32_t leaf, uint32_t sub)
 			r = components[sub];
 		if (sub == 0) /* host code runs with the guest's XCR0 */
 			r.ebx = xstate_standard_size(xgetbv(0));
+		if (sub == 1) /* Linux uses no XSAVE at all if it finds another size */
+			r.ebx = xstate_compacted_size(xgetbv(0));
 	} else if (leaf <= BASIC_MAX) {
 		if (leaf != CPUID_EXTENDED || sub == 0)
 			r = basic[leaf];

@@ -62,6 +62,11 @@ static size_t compact_size(uint64_t xcr0)
 	return size;
 }
 
+uint32_t xstate_compacted_size(uint64_t xcr0)
+{
+	return compact ? (uint32_t)compact_size(xcr0) : 0;
+}
+
 static size_t size_of(uint64_t xcr0)
 {
 	return compact ? compact_size(xcr0) : xstate_standard_size(xcr0);

@@ -26,6 +26,8 @@ size_t xstate_size(void);
 
 /* Bytes that CPUID leaf 0xD names for a set of components, in the standard format. */
 uint32_t xstate_standard_size(uint64_t xcr0);
+/* The same in the compacted format; 0: XSAVEC is not there, or does not work. */
+uint32_t xstate_compacted_size(uint64_t xcr0);
 
 /* The state after reset. `image` is 64-byte aligned. */
 void xstate_reset(void *image);

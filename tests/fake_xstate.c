@@ -32,6 +32,11 @@ uint32_t xstate_standard_size(uint64_t xcr0)
 	return xcr0 & 4 ? 832 : 576;
 }
 
+uint32_t xstate_compacted_size(uint64_t xcr0)
+{
+	return xstate_standard_size(xcr0);
+}
+
 void xstate_reset(void *image)
 {
 	memset(image, 0, sizeof(fake_vector));

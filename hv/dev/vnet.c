@@ -121,7 +121,8 @@ static bool answer_arp(uint8_t *frame, size_t size, uint64_t guest)
 	/* RFC 5227, "Probe Details": 0 asks for nobody yet. */
 	if (load_be32(frame + ARP_FROM) && load_be32(frame + ARP_FROM) != own_address(guest))
 		return false;
-	if (!from_guest(frame, guest, true) || memcmp(frame + ARP_FROM_MAC, frame + ETH_FROM, MAC_SIZE) != 0)
+	if (!from_guest(frame, guest, true) ||
+		memcmp(frame + ARP_FROM_MAC, frame + ETH_FROM, MAC_SIZE) != 0)
 		return false;
 	memcpy(asker, frame + ARP_FROM, sizeof(asker));
 	memcpy(frame + ARP_TO_MAC, frame + ARP_FROM_MAC, MAC_SIZE);

@@ -46,8 +46,8 @@ static inline void vring_begin(struct vring *q)
 	q->left = q->size;
 }
 
-/* The next chain, which stays where it is. ERR_NOENT: none. ERR_INVALID: the ring is broken. ERR_AGAIN: as many
- * as an honest driver can have put there have been served; more is for the next time. */
+/* The next chain, which stays where it is. ERR_NOENT: none. ERR_INVALID: the ring is broken.
+ * ERR_AGAIN: as many as an honest driver can have put there were served; more is for the next time. */
 int vring_next(const struct vring *q, const struct gmem *m, struct vring_chain *c) MUST_CHECK;
 
 /* Copy from what the device may read; the number of bytes, less than `size` only at the end. */

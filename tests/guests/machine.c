@@ -335,6 +335,8 @@ static void all_leaves(void)
 		fail("SVM is offered");
 	if (cpuid(0x8000000a, 0).a | cpuid(0x8000000a, 0).d)
 		fail("SVM's leaf says something");
+	if (!(cpuid(0xd, 1).a & 2) != !cpuid(0xd, 1).b)
+		fail("XSAVEC has %s size", cpuid(0xd, 1).b ? "only a" : "no");
 }
 
 int main(int argc, char **argv)
