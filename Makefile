@@ -566,6 +566,10 @@ hosts_fuzz_SRC := mgmt/client/config.c mgmt/client/keytext.c
 FUZZERS += agent
 agent_fuzz_SRC := $(mgmt_server_SRC)
 
+FUZZERS += session
+session_fuzz_SRC    := mgmt/client/agent.c
+session_fuzz_CFLAGS := -D_GNU_SOURCE
+
 FUZZERS += tar
 tar_fuzz_SRC    := guest-sdk/linux/tar_in.c
 tar_fuzz_CFLAGS := -D_GNU_SOURCE

@@ -1,6 +1,6 @@
 /*
- * A Linux guest on the machine of paper (tests/fake_vm.h): its kernel is a row of FAKE_HOST operations, so
- * that a test says what it does next by fake_host_op.
+ * A Linux guest on the machine of paper (tests/fake_vm.h): its kernel is a row of FAKE_HOST
+ * operations, so that a test says what it does next by fake_host_op.
  */
 #ifndef TESTS_FAKE_LINUX_H
 #define TESTS_FAKE_LINUX_H

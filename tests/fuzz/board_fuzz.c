@@ -1,19 +1,21 @@
 /*
- * A Linux guest that does anything at its ports, MSRs and memory, and to the rings of its devices, on a machine of
- * paper with all of the hypervisor's core: while it does, it is forked, frozen and rolled back, and clients give
- * it input. It ends at most itself, and all that it had is free again.
+ * A Linux guest that does anything at its ports, MSRs and memory, and to the rings of its devices,
+ * on a machine of paper with all of the hypervisor's core: while it does, it is forked, frozen and
+ * rolled back, and clients give it input. It ends at most itself, and all that it had is free
+ * again.
  */
 #include "hv/cpu.h"
 #include "hv/dev/acpi.h"
 #include "hv/dev/board.h"
 #include "hv/dev/kvmclock.h"
 #include "tests/fake_linux.h"
+#include "tests/fuzz/virtio_requests.h"
 
 #define FRAMES   2048
 #define TURNS    60
 #define OP_TICKS 5000
 
-#define RING(slot, queue) ((uint64_t)(0x200000 + (slot) * 0x10000 + (queue) * 0x1000))
+#define RING(slot, queue) ((uint64_t)(0x200000 + (slot)*0x10000 + (queue)*0x1000))
 #define AVAIL             0x400u
 #define USED              0x800u
 #define BUFFER            0x300000ull
@@ -43,8 +45,8 @@ static uint64_t next_bytes(unsigned n)
 
 static uint64_t next_address(void)
 {
-	static const uint64_t near[] = {0, BUFFER, BUFFER + PAGE_SIZE, FAKE_LINUX_MEMORY, VIRTIO_MEMORY,
-		1ull << 46, UINT64_MAX, 1ull << 32, FAKE_LINUX_ENTRY, 0xfee00000};
+	static const uint64_t near[] = {0, BUFFER, BUFFER + PAGE_SIZE, FAKE_LINUX_MEMORY,
+		VIRTIO_MEMORY, 1ull << 46, UINT64_MAX, 1ull << 32, FAKE_LINUX_ENTRY, 0xfee00000};
 	uint8_t how = next_byte();
 
 	if (how < 0xf0)
@@ -56,16 +58,17 @@ static uint64_t next_address(void)
 
 static void at_port(struct vcpu *v, struct vm_exit *out, bool in)
 {
-	static const uint16_t near[] = {
-		UART_PORT, BUS_PORT, BUS_PORT + 4, ACPI_SLEEP_PORT, VIRTIO_PORT + VIRTIO_PORTS, CREEL_PORT};
+	static const uint16_t near[] = {UART_PORT, BUS_PORT, BUS_PORT + 4, ACPI_SLEEP_PORT,
+		VIRTIO_PORT + VIRTIO_PORTS, CREEL_PORT};
 	uint8_t how = next_byte();
 
 	out->kind = EXIT_IO;
 	out->io.in = in;
 	out->io.size = (uint8_t)(1u << how % 3);
-	out->io.port = how < 0x80 ? (uint16_t)(near[how / 3 % ARRAY_SIZE(near)] + next_byte() % 8)
-		     : how < 0xf8 ? (uint16_t)(VIRTIO_PORT + VIRTIO_PORTS + next_bytes(2) % (4 * VIRTIO_PORTS))
-				  : (uint16_t)next_bytes(2);
+	out->io.port = how < 0x80   ? (uint16_t)(near[how / 3 % ARRAY_SIZE(near)] + next_byte() % 8)
+		       : how < 0xf8 ? (uint16_t)(VIRTIO_PORT + VIRTIO_PORTS +
+						 next_bytes(2) % (4 * VIRTIO_PORTS))
+				    : (uint16_t)next_bytes(2);
 	v->regs[REG_RAX] = next_byte() & 1 ? next_byte() : next_bytes(4);
 }
 
@@ -85,10 +88,13 @@ static void at_msr(struct vcpu *v, struct vm_exit *out, bool write)
 	static const uint32_t near[] = {0x800, 0x808, 0x80f, 0x830, 0x832, 0x6e0, KVMCLOCK_MSR_WALL,
 		KVMCLOCK_MSR_CLOCK, 0xc0000080, 0xc0010000, 0x1b, 0x277};
 	uint8_t how = next_byte();
-	uint64_t value = next_byte() & 1 ? next_byte() : next_byte() & 1 ? next_address() : next_bytes(8);
+	uint64_t value = next_byte() & 1   ? next_byte()
+			 : next_byte() & 1 ? next_address()
+					   : next_bytes(8);
 
 	out->kind = write ? EXIT_MSR_WRITE : EXIT_MSR_READ;
-	v->regs[REG_RCX] = how < 0xf0 ? near[how % ARRAY_SIZE(near)] + next_byte() % 16 : next_bytes(4);
+	v->regs[REG_RCX] =
+		how < 0xf0 ? near[how % ARRAY_SIZE(near)] + next_byte() % 16 : next_bytes(4);
 	v->regs[REG_RAX] = (uint32_t)value;
 	v->regs[REG_RDX] = value >> 32;
 }
@@ -131,15 +137,16 @@ static void set_up(struct guest *g)
 	unsigned slot = 1 + next_byte() % 4;
 	struct virtio *v = &b->virtio[slot];
 	const struct virtio_env env = {.mem = &g->machine.mem, .core = 0, .lapic = &b->lapic};
-	const uint32_t writes[][3] = {{0x14, 1, 3}, {0x08, 4, 0}, {0x0c, 4, (uint32_t)v->model->features},
-		{0x08, 4, 1}, {0x0c, 4, 1}, {0x14, 1, 11}};
+	const uint32_t writes[][3] = {{0x14, 1, 3}, {0x08, 4, 0},
+		{0x0c, 4, (uint32_t)v->model->features}, {0x08, 4, 1}, {0x0c, 4, 1}, {0x14, 1, 11}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(writes); i++)
 		(void)virtio_write(v, &env, writes[i][0], writes[i][1], writes[i][2]);
 	for (unsigned n = 0; n < v->model->queues; n++) {
-		const uint32_t queue[][3] = {{0x16, 2, n}, {0x1a, 2, n}, {0x20, 4, (uint32_t)RING(slot, n)},
-			{0x28, 4, (uint32_t)RING(slot, n) + AVAIL}, {0x30, 4, (uint32_t)RING(slot, n) + USED},
-			{0x1c, 2, 1}};
+		const uint32_t queue[][3] = {{0x16, 2, n}, {0x1a, 2, n},
+			{0x20, 4, (uint32_t)RING(slot, n)},
+			{0x28, 4, (uint32_t)RING(slot, n) + AVAIL},
+			{0x30, 4, (uint32_t)RING(slot, n) + USED}, {0x1c, 2, 1}};
 
 		for (unsigned i = 0; i < ARRAY_SIZE(queue); i++)
 			(void)virtio_write(v, &env, queue[i][0], queue[i][1], queue[i][2]);
@@ -149,6 +156,45 @@ static void set_up(struct guest *g)
 	(void)virtio_write(v, &env, 0x14, 1, 15);
 	(void)virtio_config_write(v, &env, 0x42, 2, 0x8000);
 	(void)lapic_write(&b->lapic, 0x80f, 0x1ff);
+}
+
+/* A chain as the device wants it, but for a byte, and the notification of it. */
+static void request(struct guest *g, struct vcpu *v, struct vm_exit *out)
+{
+	unsigned slot = 1 + next_byte() % 4, what = next_byte();
+	struct virtio *d = &g->machine.board->virtio[slot];
+	unsigned type = d->model->type, queue = request_queue(type);
+	uint64_t ring = RING(slot, queue), sizes[] = {0, 512, 1};
+	uint8_t b[REQUEST_MAX];
+
+	sizes[0] = request_make(b, type, d->value, what);
+	if (what & 0x80)
+		b[next_byte() % REQUEST_MAX] = next_byte();
+	(void)!gmem_write(&g->machine.mem, 0, BUFFER, b, sizeof(b));
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		bool writes = i == 2 || type == TYPE_RANDOM || (i == 1 && b[0] != 1);
+
+		store(g, ring + i * DESC_SIZE, BUFFER + i * PAGE_SIZE, 8);
+		store(g, ring + i * DESC_SIZE + 8, sizes[i], 4);
+		store(g, ring + i * DESC_SIZE + 12,
+			(type == TYPE_BLOCK && i < 2 ? 1u : 0) | (writes ? 2u : 0), 2);
+		store(g, ring + i * DESC_SIZE + 14, i + 1, 2);
+	}
+	for (unsigned n = 0; n < d->model->queues; n++) {
+		struct vring *q = &d->queue[n];
+
+		if (n != queue && n % 2 == 0) {
+			store(g, RING(slot, n), BUFFER + 8 * PAGE_SIZE, 8);
+			store(g, RING(slot, n) + 8, 2048ull | 2ull << 32, 8);
+		}
+		store(g, RING(slot, n) + AVAIL + 4 + q->taken % 64 * 2, 0, 2);
+		store(g, RING(slot, n) + AVAIL + 2, q->taken + 1ull, 2);
+	}
+	out->kind = EXIT_IO;
+	out->io.in = false;
+	out->io.size = 2;
+	out->io.port = (uint16_t)(VIRTIO_PORT + slot * VIRTIO_PORTS + 0x3c);
+	v->regs[REG_RAX] = type == TYPE_CONSOLE && what & 0x40 ? 1 + (what & 4) : queue;
 }
 
 static void touch(struct vm_exit *out)
@@ -167,7 +213,7 @@ static bool any_exit(struct core *core, struct vcpu *v, struct vm_exit *out)
 		out->kind = EXIT_SHUTDOWN;
 		return true;
 	}
-	switch (next_byte() % 16) {
+	switch (next_byte() % 20) {
 	case 0:
 		at_port(v, out, true);
 		return true;
@@ -205,11 +251,18 @@ static bool any_exit(struct core *core, struct vcpu *v, struct vm_exit *out)
 	case 13:
 		offer(g);
 		return false;
+	case 14:
+	case 15:
+	case 16:
+	case 17:
+		request(g, v, out);
+		return true;
 	default: /* a notification, as the driver makes it */
 		out->kind = EXIT_IO;
 		out->io.in = false;
 		out->io.size = 2;
-		out->io.port = (uint16_t)(VIRTIO_PORT + (1 + next_byte() % 4) * VIRTIO_PORTS + 0x3c);
+		out->io.port =
+			(uint16_t)(VIRTIO_PORT + (1 + next_byte() % 4) * VIRTIO_PORTS + 0x3c);
 		v->regs[REG_RAX] = next_byte() % 6;
 		return true;
 	}

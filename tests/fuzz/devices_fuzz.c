@@ -1,8 +1,9 @@
 /*
- * The virtio devices of a Linux guest against a driver that does anything: rings, descriptors, MSI-X
- * entries, configuration space and ports with any bytes in any order. Nothing may be touched but the
- * guest's own memory, and everything ends.
+ * The virtio devices of a Linux guest against a driver that does anything: rings, descriptors,
+ * MSI-X entries, configuration space and ports with any bytes in any order. Nothing may be touched
+ * but the guest's own memory, and everything ends.
  */
+#include "tests/fuzz/virtio_requests.h"
 #include "tests/unit/virtio_driver.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -97,7 +98,8 @@ static void react(struct paper_guest *p, struct virtio_event event)
 		err = vblk_notify(&p->v, &p->env);
 	else
 		err = vnet_notify(&net, &p->v, &p->env, event.queue);
-	CHECK(err == 0 || err == VCONSOLE_WAIT || err == ERR_LIMIT || err == ERR_NOMEM || err == ERR_AGAIN);
+	CHECK(err == 0 || err == VCONSOLE_WAIT || err == ERR_LIMIT || err == ERR_NOMEM ||
+		err == ERR_AGAIN);
 }
 
 /* Bytes of the guest's, anywhere that it has memory. */
@@ -113,12 +115,44 @@ static void scribble(struct paper_guest *p)
 		put(p, BUFFER(1), bytes, n);
 }
 
+/* A request as the device wants it, but for a byte. */
+static void request(struct paper_guest *p)
+{
+	uint8_t b[REQUEST_MAX], what = next_byte();
+	unsigned type = p->v.model->type, queue = request_queue(type);
+	uint32_t size = request_make(b, type, p->v.value, what);
+
+	for (unsigned n = 0; n < p->v.model->queues; n++) {
+		if (n == queue || (type == TYPE_CONSOLE && n % 2 && n != 2))
+			continue;
+		describe(p, n, 9, BUFFER(5 + n), 2048, DESC_WRITE, 0);
+		offer(p, n, 9);
+	}
+	if (what & 0x80)
+		b[next_byte() % REQUEST_MAX] = next_byte();
+	put(p, BUFFER(1), b, sizeof(b));
+	describe(p, queue, 0, BUFFER(1), size,
+		type == TYPE_BLOCK    ? DESC_NEXT
+		: type == TYPE_RANDOM ? DESC_WRITE
+				      : 0,
+		1);
+	describe(p, queue, 1, BUFFER(2), next_size(), DESC_NEXT | (b[0] == 1 ? 0 : DESC_WRITE), 2);
+	describe(p, queue, 2, BUFFER(3), 1, DESC_WRITE, 0);
+	offer(p, queue, 0);
+	if (type == TYPE_CONSOLE && what & 0x40) {
+		describe(p, 1 + (what & 4), 0, BUFFER(2), next_size() % 0x4000, 0, 0);
+		offer(p, 1 + (what & 4), 0);
+		react(p, virtio_write(&p->v, &p->env, 0x3c, 2, 1 + (what & 4)));
+	}
+	react(p, virtio_write(&p->v, &p->env, 0x3c, 2, queue));
+}
+
 static void act(struct paper_guest *p)
 {
 	unsigned queue = next_byte() % VIRTIO_QUEUES, size = 1u << next_byte() % 3;
 	uint8_t reg;
 
-	switch (next_byte() % 10) {
+	switch (next_byte() % 12) {
 	case 0:
 		reg = next_byte();
 		react(p, virtio_config_write(&p->v, &p->env, reg & ~(size - 1), size, next_word()));
@@ -151,9 +185,14 @@ static void act(struct paper_guest *p)
 	case 8:
 		scribble(p);
 		break;
+	case 9:
+	case 10:
+		request(p);
+		break;
 	default:
 		if (p->v.model == &vconsole_model)
-			CHECK(vconsole_fill(&console, &p->v, &p->env, queue % VCONSOLE_PORTS, &owner) <= 0);
+			CHECK(vconsole_fill(&console, &p->v, &p->env, queue % VCONSOLE_PORTS,
+				      &owner) <= 0);
 		if (p->v.model == &vnet_model)
 			vnet_become(&net, &p->v, queue);
 		break;

@@ -11,17 +11,35 @@ struct step {
 	uint32_t number; /* of a port or MSR */
 	uint8_t size;    /* of an access to a port */
 	bool in;
-	uint64_t value;  /* that is written, or the address of an access to memory */
+	uint64_t value; /* that is written, or the address of an access to memory */
 };
 
-#define OUT(port, size, value) {EXIT_IO, port, size, false, value}
-#define IN(port, size)         {EXIT_IO, port, size, true, 0}
-#define WRMSR(msr, value)      {EXIT_MSR_WRITE, msr, 0, false, value}
-#define RDMSR(msr)             {EXIT_MSR_READ, msr, 0, true, 0}
-#define POWER_OFF              OUT(ACPI_SLEEP_PORT, 1, ACPI_SLEEP_OFF)
-#define RESTART                OUT(ACPI_RESET_PORT, 1, ACPI_RESET_VALUE)
-#define SHUTDOWN               {EXIT_SHUTDOWN, 0, 0, false, 0}
-#define HLT                    {EXIT_HLT, 0, 0, false, 0}
+#define OUT(port, size, value)                                                                     \
+	{                                                                                          \
+		EXIT_IO, port, size, false, value                                                  \
+	}
+#define IN(port, size)                                                                             \
+	{                                                                                          \
+		EXIT_IO, port, size, true, 0                                                       \
+	}
+#define WRMSR(msr, value)                                                                          \
+	{                                                                                          \
+		EXIT_MSR_WRITE, msr, 0, false, value                                               \
+	}
+#define RDMSR(msr)                                                                                 \
+	{                                                                                          \
+		EXIT_MSR_READ, msr, 0, true, 0                                                     \
+	}
+#define POWER_OFF OUT(ACPI_SLEEP_PORT, 1, ACPI_SLEEP_OFF)
+#define RESTART   OUT(ACPI_RESET_PORT, 1, ACPI_RESET_VALUE)
+#define SHUTDOWN                                                                                   \
+	{                                                                                          \
+		EXIT_SHUTDOWN, 0, 0, false, 0                                                      \
+	}
+#define HLT                                                                                        \
+	{                                                                                          \
+		EXIT_HLT, 0, 0, false, 0                                                           \
+	}
 
 static const struct step *steps;
 static uint64_t answer[FAKE_LINUX_OPS]; /* what RAX, and RDX behind it, held after each step */
@@ -136,7 +154,8 @@ TEST(a_panic_is_one_however_it_ends)
 TEST(a_panics_text_has_no_control_characters)
 {
 	begin();
-	struct guest_info info = say("Kernel panic - not syncing: \033[2J\x9b\xff\t\n", (struct step)RESTART);
+	struct guest_info info =
+		say("Kernel panic - not syncing: \033[2J\x9b\xff\t\n", (struct step)RESTART);
 
 	CHECK_EQ(info.stop, STOP_PANIC);
 	CHECK_STR(info.reason, "kernel panic: ?[2J???");
@@ -157,8 +176,8 @@ TEST(an_address_without_memory_is_named)
 
 TEST(input_comes_by_the_uart)
 {
-	static const struct step read[FAKE_LINUX_OPS] = {
-		IN(UART_PORT + 5, 1), IN(UART_PORT, 1), IN(UART_PORT, 1), IN(UART_PORT, 1), POWER_OFF};
+	static const struct step read[FAKE_LINUX_OPS] = {IN(UART_PORT + 5, 1), IN(UART_PORT, 1),
+		IN(UART_PORT, 1), IN(UART_PORT, 1), POWER_OFF};
 
 	begin();
 	steps = read;
@@ -173,7 +192,9 @@ TEST(input_comes_by_the_uart)
 TEST(a_deadline_wakes_a_halted_guest)
 {
 	begin();
-	CHECK_EQ(RUN(WRMSR(0x80f, 0x1ff), WRMSR(0x832, 0x40040), WRMSR(0x6e0, 1 << 30), HLT, POWER_OFF).stop,
+	CHECK_EQ(RUN(WRMSR(0x80f, 0x1ff), WRMSR(0x832, 0x40040), WRMSR(0x6e0, 1 << 30), HLT,
+			 POWER_OFF)
+			 .stop,
 		STOP_POWER_OFF);
 	end();
 }
@@ -181,7 +202,9 @@ TEST(a_deadline_wakes_a_halted_guest)
 TEST(ports_that_nobody_has_float_and_msrs_fault)
 {
 	begin();
-	CHECK_EQ(RUN(IN(0x80, 4), IN(UART_PORT, 4), IN(0xcf9, 4), OUT(0xffff, 4, 1), RDMSR(0x1b), POWER_OFF).stop,
+	CHECK_EQ(RUN(IN(0x80, 4), IN(UART_PORT, 4), IN(0xcf9, 4), OUT(0xffff, 4, 1), RDMSR(0x1b),
+			 POWER_OFF)
+			 .stop,
 		STOP_POWER_OFF);
 	CHECK_EQ(answer[0] & UINT32_MAX, UINT32_MAX);
 	CHECK_EQ(answer[1] & UINT32_MAX, UINT32_MAX);
