@@ -2,7 +2,8 @@
 
     kernel()      path of the kernel that linux-image-cloud-amd64 has now
     initrd(init)  an initramfs with busybox and `init` as /init
-    fuzzer()      a kernel that tries every port and MSR
+    board_kernel(name, folder)  a kernel of the tests' own, tests/linux/NAME.c
+    program(name, folder)  a program for Linux, tests/linux/NAME.c
     drivers()     the kernel's modules for virtio devices, as files for initrd()
 """
 import glob
@@ -13,7 +14,7 @@ import struct
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-FUZZ_ADDRESS = 16 << 20
+BOARD_ADDRESS = 16 << 20
 CACHE = os.path.join(ROOT, "build", "debian")
 
 # In the order in which they have to be loaded.
@@ -78,28 +79,45 @@ def kernel(flavour="cloud-amd64"):
     return found[0]
 
 
-def fuzzer(folder):
-    """tests/linux/fuzz.S as a bzImage in `folder`: "The Linux/x86 Boot Protocol"."""
-    source = os.path.join(ROOT, "tests", "linux", "fuzz.S")
-    parts = [os.path.join(folder, "fuzz." + kind) for kind in ("o", "elf", "bin", "bzImage")]
-    subprocess.run(["gcc", "-c", source, "-o", parts[0]], check=True)
-    subprocess.run(["ld", "-Ttext", hex(FUZZ_ADDRESS + 0x200), "-e", "start", "-o", parts[1], parts[0]],
-                   check=True)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", parts[1], parts[2]], check=True)
-    with open(parts[2], "rb") as f:
+CFLAGS = ("-std=gnu11 -O2 -I. -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -mno-red-zone "
+          "-mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables "
+          "-fno-tree-loop-distribute-patterns -fcf-protection=none").split()
+
+
+def board_kernel(name, folder):
+    """tests/linux/NAME.c as a bzImage in `folder`: "The Linux/x86 Boot Protocol"."""
+    sources = [os.path.join("tests", "linux", f) for f in ("board_entry.S", "board.c", name + ".c")]
+    elf, flat, image = (os.path.join(folder, f"{name}.{kind}") for kind in ("elf", "bin", "bzImage"))
+    subprocess.run(["gcc", *CFLAGS, "-nostdlib", "-static", "-Wl,--build-id=none",
+                    "-Wl,-T,tests/linux/board.lds", *sources, "-o", elf], check=True, cwd=ROOT)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, flat], check=True)
+    with open(flat, "rb") as f:
         payload = bytes(0x200) + f.read()
+    with open(image, "wb") as f:
+        f.write(setup() + payload)
+    return image
+
+
+def program(name, folder):
+    """tests/linux/NAME.c as a program for Linux: its bytes."""
+    path = os.path.join(folder, name)
+    subprocess.run(["musl-gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror",
+                    "-static", "-s", os.path.join(ROOT, "tests", "linux", name + ".c"), "-o", path], check=True)
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def setup(version=0x20f, flags=1, preferred=BOARD_ADDRESS, size=1 << 20, magic=b"HdrS"):
+    """The first sectors of a bzImage that says no more than it must."""
     head = bytearray(1024)
     head[0x1f1] = 1  # sectors of set-up behind the first
-    head[0x1fe:0x206] = b"\x55\xaa\xeb\x62HdrS"
-    struct.pack_into("<H", head, 0x206, 0x20f)
+    head[0x1fe:0x206] = b"\x55\xaa\xeb\x62" + magic
     head[0x211] = 1
-    for offset, form, value in ((0x22c, "<I", 0x7fffffff), (0x230, "<I", 1 << 21), (0x236, "<H", 1),
-                                (0x238, "<I", 2047), (0x258, "<Q", FUZZ_ADDRESS),
-                                (0x260, "<I", 1 << 20)):
+    for offset, form, value in ((0x206, "<H", version), (0x22c, "<I", 0x7fffffff),
+                                (0x230, "<I", 1 << 21), (0x236, "<H", flags), (0x238, "<I", 2047),
+                                (0x258, "<Q", preferred), (0x260, "<I", size)):
         struct.pack_into(form, head, offset, value)
-    with open(parts[3], "wb") as f:
-        f.write(head + payload)
-    return parts[3]
+    return bytes(head)
 
 
 def drawer():
@@ -169,6 +187,7 @@ def initrd(init=SHELL, files=()):
         busybox = f.read()
     parts = [_entry(name, 0o40755) for name in ("bin", "dev", "drivers", "proc", "sys", "tmp")]
     parts += [_entry("bin/busybox", 0o100755, busybox), _entry("init", 0o100755, init.encode() if isinstance(init, str) else init)]
-    parts += [_entry(name, 0o40755) if data is None else _entry(name, 0o100644, data)
+    parts += [_entry(name, 0o40755) if data is None else
+              _entry(name, 0o100755 if name.startswith("bin/") else 0o100644, data)
               for name, data in files]
     return gzip.compress(b"".join(parts) + _entry("TRAILER!!!", 0), 1, mtime=0)
