@@ -16,7 +16,7 @@
 #define EXTENDED  576
 #define REGISTERS 32 /* of the x87, 16 bytes each, of which 10 count */
 #define VECTORS   160
-#define LOOPS     2000000
+#define LOOPS     1000000
 
 static uint8_t want[AREA] __attribute__((aligned(64))), got[AREA] __attribute__((aligned(64)));
 
