@@ -149,7 +149,7 @@ static uint64_t host_deadline(const struct guest *g, uint64_t now)
 enum run_next board_enter(struct core *core, struct guest *g, uint64_t *until)
 {
 	struct board *b = g->machine.board;
-	enum run_next next = slots_enter(core, g);
+	enum run_next next = slots_due(g) ? slots_enter(core, g) : RUN_AGAIN;
 	uint64_t now = rdtsc();
 
 	if (next != RUN_AGAIN)

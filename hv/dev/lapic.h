@@ -46,11 +46,9 @@ void lapic_message(struct lapic *l, uint64_t address, uint32_t data);
 /* Some vector wants to be delivered, now or later; quicker than lapic_next(). */
 static inline bool lapic_requested(const struct lapic *l)
 {
-	uint32_t any = 0;
+	const uint32_t *r = l->irr;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(l->irr); i++)
-		any |= l->irr[i];
-	return any;
+	return r[0] | r[1] | r[2] | r[3] | r[4] | r[5] | r[6] | r[7];
 }
 
 /* The vector that wants to be delivered now, -1: none that priorities let through. */

@@ -22,6 +22,9 @@ enum run_next slots_write(struct core *core, struct guest *g, const struct vm_ex
  * to ttyS0. (A ttyS0 which is a console too listens for ever once it was opened.) */
 bool slots_take_input(const struct board *b);
 
+/* Whether slots_enter() has anything to do: most often it has not. */
+bool slots_due(const struct guest *g);
+
 /* Before each entry: what has come for the guest. RUN_AGAIN, unless memory for it is lacking. */
 enum run_next slots_enter(struct core *core, struct guest *g);
 
