@@ -196,8 +196,8 @@ def run_takes_a_kernel_as_it_comes(host):
 MIB = 1 << 20
 BAD_KERNELS = [
     (b"", 0, (), "kernel"),
-    (b"\x7fELF" + bytes(4000), 4096, (), "no bzImage"),
-    (guest.setup(magic=b"hDrS"), 4096, (), "no bzImage"),
+    (b"\x7fELF" + bytes(4000), 4096, (), "bzImage"),
+    (guest.setup(magic=b"hDrS"), 4096, (), "bzImage"),
     (guest.setup(version=0x20b), 4096, (), "boot protocol is 2.11"),
     (guest.setup(flags=0), 4096, (), "without a 64-bit entry"),
     (guest.setup(), 0, (), "truncated?"),
