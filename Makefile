@@ -755,6 +755,8 @@ SUBMAKE := MAKEFLAGS= $(MAKE) -s -j2
 
 TESTS += "$(SUBMAKE) demo && echo ok demo"
 TESTS += "$(SUBMAKE) demo-clang && echo ok demo_clang"
+# The longest: what comes beside and after it fills the other processor.
+TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py tests/e2e/test_agent.py"
 TESTS += "$(SUBMAKE) unit"
 TESTS += "$(SUBMAKE) mutate"
 TESTS += "$(SUBMAKE) net-peer"
@@ -764,7 +766,6 @@ TESTS += "$(SUBMAKE) noise-peer"
 TESTS += "$(SUBMAKE) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)"
 TESTS += "$(SUBMAKE) check-reproducible"
 TESTS += $(foreach f,$(E2E),"tests/emu/scenarios.py $(f)")
-TESTS += "tests/emu/scenarios.py tests/e2e/test_linux.py tests/e2e/test_agent.py"
 TESTS += $(foreach m,qemu1 qemu2 bochs wire,"tests/emu/scenarios.py -k test_$(m) $(HOST_E2E)")
 
 test: setup

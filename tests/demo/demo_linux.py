@@ -26,6 +26,7 @@ KINDS = ("table", "data", "state", "stream", "image")
 EXITS = ("io", "msr", "cpuid", "hlt", "interrupt", "cow_fault", "zero_fault", "table_walk_fault")
 # The kernel and the agent of a guest that nothing has been asked of are up within this.
 BOOT_SECONDS = 300
+LAST_WORDS = 6000 # characters of a guest's log, when it did not answer
 MODULES = "json, re, hashlib, decimal, collections, itertools, statistics, textwrap, random, datetime"
 
 # It waits for a task as a line on a named pipe, with all that it imports in memory, and answers on another.
@@ -90,8 +91,12 @@ class Costs:
 
 def ask(client, name, task):
     """The line that a person types, and what comes back."""
-    return client.quiet("exec", name, "--", "sh", "-c", 'printf %s "$1" >/tmp/task; cat /tmp/result', "sh",
-                        task)
+    try:
+        return client.quiet("exec", name, "--", "sh", "-c", 'printf %s "$1" >/tmp/task; cat /tmp/result', "sh",
+                            task)
+    except Wrong:
+        say(client.quiet("logs", name)[-LAST_WORDS:])
+        raise
 
 
 def boot(client, costs):
