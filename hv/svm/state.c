@@ -121,6 +121,8 @@ void svm_load(struct core *core, struct vcpu *v)
 	s->cr4 = v->cr4 | c->cr4_forced;
 	/* whole: after an entry that it refused, QEMU leaves 0 here, and a guest could keep interrupts off */
 	ctl->int_ctl = INT_CTL_V_INTR_MASKING | (v->cr8 & INT_CTL_V_TPR);
+	ctl->intercept_misc1 &= ~INTERCEPT1_VINTR;
+	c->virq = VIRQ_NONE;
 	s->efer = v->efer | EFER_SVME;
 	s->dr6 = v->dr6;
 	s->dr7 = v->dr7;

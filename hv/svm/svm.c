@@ -40,38 +40,51 @@ static void flush_all(struct core *core)
 }
 
 /* APM Vol 2, "Event Injection" */
-static void write_event(struct vmcb_control *ctl, struct vm_event *e)
+static void inject(struct vmcb_control *ctl, struct vm_event *e)
 {
-	static const uint32_t types[] = {
-		[EVENT_INTERRUPT] = EVENT_TYPE_EXTERNAL,
-		[EVENT_NMI] = EVENT_TYPE_NMI,
-		[EVENT_EXCEPTION] = EVENT_TYPE_EXCEPTION,
-	};
+	uint32_t type = e->kind == EVENT_NMI ? EVENT_TYPE_NMI : EVENT_TYPE_EXCEPTION;
 
-	ctl->event_inj =
-		EVENT_VALID | types[e->kind] | e->vector | (e->has_error ? EVENT_ERROR_VALID : 0);
+	ctl->event_inj = EVENT_VALID | type | e->vector | (e->has_error ? EVENT_ERROR_VALID : 0);
 	ctl->event_inj_error = e->error;
 	e->kind = EVENT_NONE;
 }
 
-/*
- * APM Vol 2, "Virtual Interrupts": one is pending and its delivery is intercepted, so the exit
- * comes as soon as the guest could take one. None is ever delivered this way.
- */
-static void set_window(struct svm_core *c, bool on)
+/* APM Vol 2, "Virtual Interrupts" */
+static void set_virq(struct svm_core *c, enum svm_virq use)
 {
 	struct vmcb_control *ctl = &c->vmcb->control;
 	const uint32_t request = INT_CTL_V_IRQ | INT_CTL_V_PRIORITY | INT_CTL_V_IGNORE_TPR;
 
-	if (on) {
-		ctl->int_ctl |= request;
+	ctl->int_ctl = (ctl->int_ctl & ~request) | (use == VIRQ_NONE ? 0 : request);
+	ctl->intercept_misc1 &= ~INTERCEPT1_VINTR;
+	if (use == VIRQ_WINDOW)
 		ctl->intercept_misc1 |= INTERCEPT1_VINTR;
-	} else {
-		ctl->int_ctl &= ~request;
-		ctl->intercept_misc1 &= ~INTERCEPT1_VINTR;
-	}
 	ctl->clean &= ~(CLEAN_INTERCEPTS | CLEAN_INT_CTL);
-	c->window = on;
+	c->virq = use;
+}
+
+/*
+ * Interrupts go by V_IRQ, and only what else there is by EVENTINJ: QEMU delivers the vector of an
+ * injected interrupt a second time if anything wants its processor before the next exit. A window
+ * that is wanted beside an interrupt has to wait for the entry after, which is no loss: the interrupt
+ * clears IF, and the end of its handler is an exit.
+ */
+static enum svm_virq write_event(struct vmcb_control *ctl, struct vcpu *v)
+{
+	if (v->pending.kind == EVENT_INTERRUPT) {
+		ctl->int_vector = v->pending.vector;
+		return VIRQ_DELIVER;
+	}
+	inject(ctl, &v->pending);
+	return v->want_window ? VIRQ_WINDOW : VIRQ_NONE;
+}
+
+/* V_IRQ is still there if something else, such as an interrupt of the host's, came first. */
+static void end_delivery(struct svm_core *c, struct vcpu *v)
+{
+	if (!(c->vmcb->control.int_ctl & INT_CTL_V_IRQ))
+		v->pending.kind = EVENT_NONE;
+	set_virq(c, VIRQ_NONE);
 }
 
 /* Bring the VMCB to what this entry asks for, where it differs from the last. */
@@ -79,6 +92,7 @@ static void prepare(
 	struct svm_core *c, struct vcpu *v, hpa_t root, uint32_t tag, enum tlb_action action)
 {
 	struct vmcb_control *ctl = &c->vmcb->control;
+	enum svm_virq virq = v->want_window ? VIRQ_WINDOW : VIRQ_NONE;
 
 	if (root != ctl->nested_cr3) {
 		ctl->nested_cr3 = root;
@@ -90,10 +104,10 @@ static void prepare(
 	}
 	if (UNLIKELY(action != TLB_KEEP))
 		svm_flush(c, action);
-	if (UNLIKELY(v->want_window != c->window))
-		set_window(c, v->want_window);
 	if (UNLIKELY(v->pending.kind != EVENT_NONE))
-		write_event(ctl, &v->pending);
+		virq = write_event(ctl, v);
+	if (UNLIKELY(virq != c->virq))
+		set_virq(c, virq);
 }
 
 /*
@@ -365,13 +379,15 @@ static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag, enu
 	vmcb->save.rax = v->regs[REG_RAX];
 	svm_enter(vmcb, v->regs, c->host);
 	v->regs[REG_RAX] = vmcb->save.rax;
+	vmcb->control.clean = c->clean;
+	if (UNLIKELY(c->virq == VIRQ_DELIVER))
+		end_delivery(c, v);
 	take_back_event(&vmcb->control, v);
 	decode(c, vmcb, v, exit);
 	if (UNLIKELY(exit->kind == EXIT_INVALID)) /* nothing is saved then; QEMU saves the host's state */
 		exit->rip = entry_rip;
 	vmcb->control.event_inj = 0;
 	vmcb->control.tlb_control = TLB_CONTROL_NONE;
-	vmcb->control.clean = c->clean;
 }
 
 const struct vm_ops svm_ops = {

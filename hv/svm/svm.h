@@ -7,6 +7,13 @@
 #include "hv/svm/vmcb.h"
 #include "hv/vm.h"
 
+/* What V_IRQ of the VMCB is set for. */
+enum svm_virq {
+	VIRQ_NONE,
+	VIRQ_WINDOW,  /* its delivery is intercepted, so VMEXIT_VINTR comes when the guest could take one */
+	VIRQ_DELIVER, /* the pending interrupt of the vCPU */
+};
+
 /*
  * A core's own: core->vm. One VMCB, which holds the loaded vCPU. A field that has not changed since
  * the last entry is neither written again nor, with clean bits, read by the processor: who writes a
@@ -21,7 +28,7 @@ struct svm_core {
 	bool has_tsc_aux, has_xsave, has_xss;
 	uint64_t cr4_forced; /* always 1 in the guest's CR4 */
 
-	bool window;    /* the VMCB asks for VMEXIT_VINTR */
+	enum svm_virq virq;
 	uint64_t dr[4]; /* of the last vCPU, while none is loaded */
 	uint64_t tsc_aux, xss;
 };

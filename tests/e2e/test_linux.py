@@ -338,12 +338,28 @@ def vector_state_is_nobody_elses(host):
         host.remove(number, fork, sdk)
 
 
+@on("linux-qemu")
+def an_interrupt_comes_once_whatever_goes_on(host):
+    """QEMU delivers a vector that came by EVENTINJ again, if anything else wants its processor before the
+    next exit: here the monitor does."""
+    rounds = 10000
+    put_board(host, "interrupts", f"rounds={rounds}")
+    with unchanged(host):
+        number = host.command("run", "-d", "interrupts").text.strip()
+        while host.get(number)["state"] == "running":
+            for _ in range(50):
+                host.machine.monitor("stop")
+                host.machine.monitor("cont")
+        assert host.command("logs", number).text == f"sent {rounds} received {rounds}\n"
+        host.remove(number)
+
+
 # How a guest of tests/linux/fuzz.c means to end, by its `end`.
 ENDS = ("power off", "reboot", "triple fault", "bad address", "halted", "kernel panic", "forbidden")
 DONE = re.compile(r"done faults (\d+) interrupts (\d+) console (\d+) random (\d+) net (\d+) disk (\d+)")
 
 
-def put_board(host, name):
+def put_board(host, name, cmdline="none"):
     """A kernel of the tests' own as an image of its name."""
     if any(i["name"] == name for i in host.json("images")):
         return
@@ -352,7 +368,7 @@ def put_board(host, name):
     with open(disk, "wb") as f:
         f.write(DISK[:64 * 512])
     host.command("image", "build", "--kernel", guest.board_kernel(name, folder), "--cmdline",
-                 "none", "-m", "34M", "--disk", disk, bundle)
+                 cmdline, "-m", "34M", "--disk", disk, bundle)
     host.command("put", bundle, name)
 
 

@@ -30,7 +30,7 @@ struct trap {
 void board_main(const uint8_t *params);
 void trap(struct trap *t);
 extern uint8_t trap_stubs[];
-uint64_t board_faults, board_interrupts;
+uint64_t board_faults, board_interrupts, board_patience;
 
 /* Its own, so that what is written below 1 MiB matters to nobody. */
 static uint64_t pml4[512] __attribute__((aligned(PAGE))), pdpt[512] __attribute__((aligned(PAGE)));
@@ -57,6 +57,8 @@ void trap(struct trap *t)
 {
 	if (t->vector >= FIRST_DEVICE) {
 		board_interrupts++;
+		for (volatile uint64_t i = 0; i < board_patience; i++)
+			;
 		wrmsr(MSR_EOI, 0);
 		return;
 	}

@@ -12,6 +12,7 @@
  * fault. */
 void board_start(void);
 extern uint64_t board_faults, board_interrupts; /* so many of those, and interrupts of devices */
+extern uint64_t board_patience; /* turns of a loop before the end of an interrupt is said */
 
 /* What the command line says behind NAME=, or `otherwise`; "0x" is taken. */
 uint64_t board_option(const char *name, uint64_t otherwise);

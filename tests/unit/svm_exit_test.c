@@ -23,6 +23,7 @@ static struct vm_exit ex;
 static struct {
 	uint64_t code, info1, info2, next_rip;
 	uint32_t int_info, int_error;
+	bool before_virq; /* the exit comes before a virtual interrupt is taken */
 } will;
 
 void svm_enter(struct vmcb *guest, uint64_t regs[REG_COUNT], struct vmcb *h)
@@ -35,6 +36,8 @@ void svm_enter(struct vmcb *guest, uint64_t regs[REG_COUNT], struct vmcb *h)
 	guest->control.next_rip = will.next_rip;
 	guest->control.exit_int_info = will.int_info;
 	guest->control.exit_int_error = will.int_error;
+	if (!will.before_virq && !(guest->control.intercept_misc1 & INTERCEPT1_VINTR))
+		guest->control.int_ctl &= ~INT_CTL_V_IRQ;
 	memset(&will, 0, sizeof(will));
 }
 
@@ -345,6 +348,75 @@ TEST(svm_window_is_opened_and_closed)
 	CHECK_EQ(entered.control.clean, CLEAN_ALL);
 }
 
+/* The control block is another guest's then. */
+TEST(svm_window_of_the_last_guest_is_none_of_the_next)
+{
+	reset();
+	vcpu.want_window = true;
+	run(VMEXIT_NMI);
+	svm_load(&core, &vcpu);
+	run(VMEXIT_VINTR);
+	CHECK(entered.control.int_ctl & INT_CTL_V_IRQ);
+	CHECK(entered.control.intercept_misc1 & INTERCEPT1_VINTR);
+	vcpu.want_window = false;
+	svm_load(&core, &vcpu);
+	run(VMEXIT_CPUID);
+	CHECK(!(entered.control.int_ctl & INT_CTL_V_IRQ));
+	CHECK(!(entered.control.intercept_misc1 & INTERCEPT1_VINTR));
+}
+
+static void pend_interrupt(uint8_t vector)
+{
+	vcpu.pending = (struct vm_event){.kind = EVENT_INTERRUPT, .vector = vector};
+}
+
+TEST(svm_interrupts_are_virtual_ones)
+{
+	reset();
+	pend_interrupt(0x50);
+	run(VMEXIT_CPUID);
+	CHECK(entered.control.int_ctl & INT_CTL_V_IRQ);
+	CHECK(entered.control.int_ctl & INT_CTL_V_IGNORE_TPR);
+	CHECK_EQ(entered.control.int_vector, 0x50);
+	CHECK(!(entered.control.intercept_misc1 & INTERCEPT1_VINTR));
+	CHECK(!(entered.control.clean & CLEAN_INT_CTL));
+	CHECK_EQ(entered.control.event_inj, 0);
+	CHECK_EQ(vcpu.pending.kind, EVENT_NONE);
+	run(VMEXIT_CPUID);
+	CHECK(!(entered.control.int_ctl & INT_CTL_V_IRQ));
+	CHECK(!(entered.control.clean & CLEAN_INT_CTL));
+}
+
+TEST(svm_interrupt_that_was_not_taken_stays)
+{
+	reset();
+	pend_interrupt(0x50);
+	will.before_virq = true;
+	run(VMEXIT_NMI);
+	CHECK_EQ(vcpu.pending.kind, EVENT_INTERRUPT);
+	CHECK_EQ(vcpu.pending.vector, 0x50);
+	run(VMEXIT_CPUID);
+	CHECK(entered.control.int_ctl & INT_CTL_V_IRQ);
+	CHECK_EQ(entered.control.int_vector, 0x50);
+	CHECK_EQ(vcpu.pending.kind, EVENT_NONE);
+}
+
+TEST(svm_window_waits_for_an_interrupt_but_not_for_an_exception)
+{
+	reset();
+	pend_interrupt(0x50);
+	vcpu.want_window = true;
+	run(VMEXIT_MSR);
+	CHECK(!(entered.control.intercept_misc1 & INTERCEPT1_VINTR));
+	run(VMEXIT_VINTR);
+	CHECK(entered.control.int_ctl & INT_CTL_V_IRQ);
+	CHECK(entered.control.intercept_misc1 & INTERCEPT1_VINTR);
+	vcpu.pending = (struct vm_event){.kind = EVENT_EXCEPTION, .vector = VECTOR_DB};
+	run(VMEXIT_VINTR);
+	CHECK(entered.control.event_inj & EVENT_VALID);
+	CHECK(entered.control.intercept_misc1 & INTERCEPT1_VINTR);
+}
+
 TEST(svm_interruptible_needs_if_and_no_shadow)
 {
 	reset();
@@ -379,7 +451,6 @@ TEST(svm_events_are_injected_once)
 		struct vm_event event;
 		uint32_t word;
 	} events[] = {
-		{{EVENT_INTERRUPT, 0x50, false, 0}, 0x80000050},
 		{{EVENT_NMI, 2, false, 0}, 0x80000202},
 		{{EVENT_EXCEPTION, 6, false, 0}, 0x80000306},
 		{{EVENT_EXCEPTION, 14, true, 6}, 0x80000b0e},
