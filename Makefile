@@ -378,7 +378,10 @@ bundle_SRC := hv/bundle.c lib/fmt.c
 UNIT_TESTS += guest_devices
 guest_devices_SRC := hv/dev/acpi.c hv/dev/bus.c hv/dev/kvmclock.c hv/dev/lapic.c hv/dev/uart.c
 
-UNIT_TESTS += agent_link
+UNIT_TESTS += agent_link agent_session
+# creel-agent on a system of paper.
+agent_session_SRC    := guest-sdk/linux/link.c guest-sdk/linux/session.c tests/fake_agent_system.c
+agent_session_CFLAGS := -D_GNU_SOURCE -Dkill=fake_kill
 
 # The virtio devices on guest memory as the appliance has it.
 VIRTIO_DEV_SRC := hv/dev/lapic.c hv/dev/vblk.c hv/dev/vconsole.c hv/dev/virtio.c hv/dev/vnet.c \

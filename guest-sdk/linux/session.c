@@ -12,12 +12,12 @@
 
 #define STRINGS_MAX  4096 /* arguments and environment of a command, each */
 #define FREEZE_MOST  60000u
+#define IN_MAX       (2 * AGENT_MESSAGE_MAX) /* of a session, not taken yet: a message and what follows */
 #define OUTPUT_CHUNK (AGENT_PAYLOAD - AGENT_MESSAGE_HEAD)
 
 struct session {
 	bool used;
 	bool begun;     /* its first message came */
-	bool freezer;
 	bool told;      /* EXIT or ERROR is in `out`: it ends with that */
 	bool reaped;
 	bool input_end; /* nothing comes behind what `input` holds */
@@ -32,6 +32,7 @@ struct session {
 };
 
 static struct session sessions[SESSIONS_MAX];
+static uint64_t freezer; /* the session that the last freeze was begun for */
 static const struct spawned no_child = {.pid = -1, .in = -1, .out = -1, .err = -1};
 
 /* ---- messages --------------------------------------------------------------------------------- */
@@ -90,15 +91,21 @@ static void forget(struct session *s)
 	*s = (struct session){.child = no_child};
 }
 
+/* Its own freeze, that is: another one may be under way, since each ends by itself in time. */
+static void thaw(const struct session *s)
+{
+	if (s->id && s->id == freezer)
+		freeze_end();
+}
+
 /* What it runs goes on, and what that writes is thrown away. */
 static void abandon(struct session *s)
 {
-	if (s->freezer)
-		freeze_end();
+	thaw(s);
 	s->id = 0;
 	bytes_free(&s->in);
 	bytes_free(&s->out);
-	if (s->child.pid < 0 || s->freezer || s->told)
+	if (s->child.pid < 0 || s->told)
 		forget(s);
 }
 
@@ -200,11 +207,11 @@ static void begin_freeze(struct session *s, const uint8_t *p, size_t size)
 		say_error(s, EINVAL, "the freeze");
 		return;
 	}
-	s->freezer = true;
 	if (!freeze_begin(ms)) {
 		say_error(s, errno, "the processes can't be frozen");
 		return;
 	}
+	freezer = s->id;
 	say(s, AGENT_FROZEN, NULL, 0);
 }
 
@@ -250,8 +257,7 @@ static void message(struct session *s, uint8_t type, const uint8_t *p, size_t si
 		}
 		break;
 	case AGENT_THAW:
-		if (s->freezer)
-			freeze_end();
+		thaw(s);
 		break;
 	default:
 		break;
@@ -281,6 +287,17 @@ static void take_messages(struct session *s)
 	}
 	if (s->told)
 		bytes_free(&s->in);
+}
+
+static void take_data(struct session *s, const uint8_t *p, uint32_t size)
+{
+	if (bytes_size(&s->in) + size > IN_MAX) {
+		say_error(s, EPROTO, "more than a session has room for");
+		bytes_free(&s->in);
+		return;
+	}
+	bytes_add(&s->in, p, size);
+	take_messages(s);
 }
 
 static struct session *find(uint64_t id)
@@ -319,10 +336,8 @@ void session_frame(const struct agent_frame *f)
 			s->credit += agent_load(f->payload, 4);
 		break;
 	case AGENT_DATA:
-		if (s && !s->told) {
-			bytes_add(&s->in, f->payload, f->size);
-			take_messages(s);
-		}
+		if (s && !s->told)
+			take_data(s, f->payload, f->size);
 		break;
 	case AGENT_END:
 		if (s)
@@ -417,20 +432,20 @@ static void finish(struct session *s)
 	uint8_t how[2];
 	bool more = true;
 
+	if (s->reaped && !s->id)
+		forget(s);
 	if (!s->reaped || s->told || bytes_size(&s->out) >= OUTPUT_MAX)
 		return;
 	while (more) {
 		more = read_output(s, &s->child.out, AGENT_STDOUT);
 		more |= read_output(s, &s->child.err, AGENT_STDERR);
 	}
-	if (bytes_size(&s->out) >= OUTPUT_MAX && s->id)
+	if (bytes_size(&s->out) >= OUTPUT_MAX)
 		return;
 	how[0] = WIFSIGNALED(s->status);
 	how[1] = (uint8_t)(how[0] ? WTERMSIG(s->status) : WEXITSTATUS(s->status));
 	say(s, AGENT_EXIT, how, sizeof(how));
 	s->told = true;
-	if (!s->id)
-		forget(s);
 }
 
 bool sessions_ready(void)
