@@ -573,6 +573,10 @@ FUZZERS += session
 session_fuzz_SRC    := mgmt/client/agent.c
 session_fuzz_CFLAGS := -D_GNU_SOURCE
 
+FUZZERS += commands
+commands_fuzz_SRC    := $(agent_session_SRC)
+commands_fuzz_CFLAGS := $(agent_session_CFLAGS)
+
 FUZZERS += tar
 tar_fuzz_SRC    := guest-sdk/linux/tar_in.c
 tar_fuzz_CFLAGS := -D_GNU_SOURCE
