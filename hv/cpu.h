@@ -108,6 +108,8 @@ enum {
 #define   SPEC_CTRL_IBRS        (1ull << 0)
 #define   SPEC_CTRL_STIBP       (1ull << 1)
 #define   SPEC_CTRL_SSBD        (1ull << 2)
+#define   SPEC_CTRL_RRSBA_DIS_S (1ull << 6)  /* RET takes no target from elsewhere than its stack */
+#define   SPEC_CTRL_BHI_DIS_S   (1ull << 10) /* nor do indirect branches by the history of lower rings */
 #define MSR_PRED_CMD            0x49
 #define   PRED_CMD_IBPB         (1ull << 0)
 #define MSR_UCODE_WRITE         0x79 /* Intel: BIOS_UPDT_TRIG */
@@ -228,6 +230,8 @@ struct cpuid_regs {
 #define   CPUID_7_EDX_L1D_FLUSH (1u << 28)
 #define   CPUID_7_EDX_ARCH_CAP (1u << 29)
 #define   CPUID_7_EDX_SSBD    (1u << 31)
+#define   CPUID_7_2_EDX_RRSBA_CTRL (1u << 2)
+#define   CPUID_7_2_EDX_BHI_CTRL (1u << 4)
 #define CPUID_TOPOLOGY        0xbu
 #define CPUID_XSAVE           0xdu
 #define   CPUID_D1_EAX_XSAVEOPT (1u << 0)
@@ -252,8 +256,12 @@ struct cpuid_regs {
 #define CPUID_ADDRESS_SIZES   0x80000008u /* EAX 7:0 physical, 15:8 linear bits */
 #define   CPUID_X8_EBX_XSAVE_ERR_PTR (1u << 2)
 #define   CPUID_X8_EBX_IBPB   (1u << 12)
+#define   CPUID_X8_EBX_IBRS   (1u << 14)
+#define   CPUID_X8_EBX_IBRS_ALWAYS (1u << 16) /* set once, it protects for ever */
 #define CPUID_SVM             0x8000000au
 #define CPUID_AMD_TOPOLOGY    0x8000001eu
+#define CPUID_EXT_FEATURES_2  0x80000021u
+#define   CPUID_X21_EAX_AUTO_IBRS (1u << 8)
 
 static inline struct cpuid_regs cpuid_sub(uint32_t leaf, uint32_t sub)
 {

@@ -59,6 +59,7 @@ int hypervisor_core_start(struct core *core)
 {
 	core->tlb = &hv.tlb.cores[core->id];
 	xstate_core_init();
+	speculation_core_start();
 	return hv.vm->core_start(core, &hv.pool);
 }
 

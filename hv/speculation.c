@@ -6,6 +6,7 @@
 #include "hv/log.h"
 
 static unsigned needed;
+static struct speculation_guard guard;
 
 unsigned speculation_needed(const struct speculation_facts *f)
 {
@@ -27,22 +28,63 @@ unsigned speculation_needed(const struct speculation_facts *f)
 	return set;
 }
 
+static uint64_t intel_spec_ctrl(const struct speculation_facts *f)
+{
+	uint64_t bits = SPEC_CTRL_IBRS;
+
+	if (!(f->leaf7_edx & CPUID_7_EDX_IBRS) || !(f->arch_capabilities & ARCH_CAP_IBRS_ALL))
+		return 0;
+	if (f->leaf7_2_edx & CPUID_7_2_EDX_RRSBA_CTRL)
+		bits |= SPEC_CTRL_RRSBA_DIS_S;
+	if (f->leaf7_2_edx & CPUID_7_2_EDX_BHI_CTRL)
+		bits |= SPEC_CTRL_BHI_DIS_S;
+	return bits;
+}
+
+struct speculation_guard speculation_guard(const struct speculation_facts *f)
+{
+	const uint32_t always = CPUID_X8_EBX_IBRS | CPUID_X8_EBX_IBRS_ALWAYS;
+	struct speculation_guard g = {0, 0};
+
+	if (!f->amd)
+		g.spec_ctrl = intel_spec_ctrl(f);
+	else if (f->leaf80000021_eax & CPUID_X21_EAX_AUTO_IBRS)
+		g.efer = EFER_AIBRSE;
+	else if ((f->leaf80000008_ebx & always) == always)
+		g.spec_ctrl = SPEC_CTRL_IBRS;
+	return g;
+}
+
 void speculation_init(void)
 {
 	struct speculation_facts f = {
 		.amd = cpuid(CPUID_EXT_FEATURES).ecx & CPUID_X1_ECX_SVM,
 		.leaf7_edx = cpuid(CPUID_EXTENDED).edx,
 		.leaf80000008_ebx = cpuid(CPUID_ADDRESS_SIZES).ebx,
+		.leaf80000021_eax = cpuid(CPUID_EXT_FEATURES_2).eax,
 	};
 
 	if ((f.leaf7_edx & CPUID_7_EDX_ARCH_CAP) &&
 		!rdmsr_safe(MSR_ARCH_CAPABILITIES, &f.arch_capabilities))
 		f.arch_capabilities = 0;
+	if (cpuid(CPUID_EXTENDED).eax >= 2)
+		f.leaf7_2_edx = cpuid_sub(CPUID_EXTENDED, 2).edx;
 	needed = speculation_needed(&f);
+	guard = speculation_guard(&f);
 	log_info("between lineages:%s%s%s%s", needed & SPECULATION_IBPB ? " IBPB" : "",
 		needed & SPECULATION_L1D ? " L1D flush" : "",
 		needed & SPECULATION_VERW ? " VERW" : "",
 		needed ? "" : " no barrier that this processor offers and needs");
+	log_info("the host's branches: %s", guard.efer ? "automatic IBRS" :
+		guard.spec_ctrl ? "enhanced IBRS" : "not guarded, this processor has no IBRS that stays on");
+}
+
+void speculation_core_start(void)
+{
+	if (guard.spec_ctrl)
+		wrmsr(MSR_SPEC_CTRL, guard.spec_ctrl);
+	if (guard.efer)
+		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | guard.efer);
 }
 
 /* SDM Vol 2, "VERR/VERW": with MD_CLEAR it overwrites the buffers; the operand must be in memory. */

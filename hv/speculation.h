@@ -1,7 +1,8 @@
 /*
- * What one guest's run leaves in a core's predictors and buffers, and what drops it before a guest of
- * another lineage runs there. Intel, "Deep Dive: Indirect Branch Predictor Barrier", "L1 Terminal Fault",
- * "Microarchitectural Data Sampling"; AMD, "Indirect Branch Control Extension".
+ * What a guest's run leaves in a core's predictors and buffers: what drops it before a guest of another
+ * lineage runs there, and what keeps the host's own branches from it. Intel, "Indirect Branch Predictor
+ * Barrier", "Branch History Injection", "L1 Terminal Fault", "Microarchitectural Data Sampling"; AMD,
+ * "Indirect Branch Control Extension", APM Vol 2, "Automatic IBRS".
  */
 #ifndef HV_SPECULATION_H
 #define HV_SPECULATION_H
@@ -19,15 +20,27 @@ enum speculation_measure {
 /* What CPUID and MSRs tell. */
 struct speculation_facts {
 	bool amd;
-	uint32_t leaf7_edx, leaf80000008_ebx;
+	uint32_t leaf7_edx, leaf7_2_edx, leaf80000008_ebx, leaf80000021_eax;
 	uint64_t arch_capabilities; /* 0 where there is no such MSR */
 };
 
 /* Pure: the set of enum speculation_measure that such a processor can take and needs. */
 unsigned speculation_needed(const struct speculation_facts *facts);
 
+/* Bits that are set for good, in MSRs that guests can't reach. */
+struct speculation_guard {
+	uint64_t spec_ctrl, efer;
+};
+
+/* Pure: what keeps guests from steering the host's indirect branches; nothing where the processor would
+ * have to be told at each exit anew. */
+struct speculation_guard speculation_guard(const struct speculation_facts *facts);
+
 /* Once, on the boot core: says in the log what will be done. */
 void speculation_init(void);
+
+/* On each core, before it can run guests. */
+void speculation_core_start(void);
 
 /* A guest of `lineage` is about to be loaded on `core`. */
 void speculation_enter(struct core *core, uint64_t lineage);

@@ -84,6 +84,10 @@ void speculation_init(void)
 {
 }
 
+void speculation_core_start(void)
+{
+}
+
 void speculation_enter(struct core *core, uint64_t lineage)
 {
 	core->lineage = lineage;

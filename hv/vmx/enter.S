@@ -80,6 +80,10 @@ vmx_exit_point:
 	mov	%r14, R14(%rdi)
 	mov	%r15, R15(%rdi)
 	xor	%eax, %eax
+	call	5f			/* so that no RET is predicted from a return stack of the guest's: */
+	int3				/* Intel, "Post-barrier Return Stack Buffer Predictions" */
+5:	add	$8, %rsp
+	lfence
 4:	xor	%ecx, %ecx		/* no guest value steers what is speculated from here on */
 	xor	%edx, %edx
 	xor	%esi, %esi

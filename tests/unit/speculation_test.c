@@ -46,3 +46,40 @@ TEST(speculation_on_amd_is_the_predictor_alone)
 	f.leaf80000008_ebx = 0;
 	CHECK_EQ(speculation_needed(&f), 0);
 }
+
+static uint64_t intel_guard(uint32_t edx, uint32_t edx_2, uint64_t capabilities)
+{
+	const struct speculation_facts f = {
+		.leaf7_edx = edx, .leaf7_2_edx = edx_2, .arch_capabilities = capabilities};
+	struct speculation_guard g = speculation_guard(&f);
+
+	CHECK_EQ(g.efer, 0);
+	return g.spec_ctrl;
+}
+
+TEST(speculation_guard_on_intel_needs_ibrs_that_stays)
+{
+	const uint32_t both = CPUID_7_2_EDX_RRSBA_CTRL | CPUID_7_2_EDX_BHI_CTRL;
+
+	CHECK_EQ(intel_guard(0, 0, 0), 0);
+	CHECK_EQ(intel_guard(ALL_EDX, both, 0), 0);
+	CHECK_EQ(intel_guard(0, both, ARCH_CAP_IBRS_ALL), 0);
+	CHECK_EQ(intel_guard(ALL_EDX, 0, ARCH_CAP_IBRS_ALL), SPEC_CTRL_IBRS);
+	CHECK_EQ(intel_guard(ALL_EDX, CPUID_7_2_EDX_BHI_CTRL, ARCH_CAP_IBRS_ALL),
+		SPEC_CTRL_IBRS | SPEC_CTRL_BHI_DIS_S);
+	CHECK_EQ(intel_guard(ALL_EDX, both, ARCH_CAP_IBRS_ALL),
+		SPEC_CTRL_IBRS | SPEC_CTRL_BHI_DIS_S | SPEC_CTRL_RRSBA_DIS_S);
+}
+
+TEST(speculation_guard_on_amd_is_automatic_or_always)
+{
+	struct speculation_facts f = {.amd = true, .leaf80000008_ebx = CPUID_X8_EBX_IBRS};
+
+	CHECK_EQ(speculation_guard(&f).spec_ctrl, 0);
+	f.leaf80000008_ebx |= CPUID_X8_EBX_IBRS_ALWAYS;
+	CHECK_EQ(speculation_guard(&f).spec_ctrl, SPEC_CTRL_IBRS);
+	CHECK_EQ(speculation_guard(&f).efer, 0);
+	f.leaf80000021_eax = CPUID_X21_EAX_AUTO_IBRS;
+	CHECK_EQ(speculation_guard(&f).spec_ctrl, 0);
+	CHECK_EQ(speculation_guard(&f).efer, EFER_AIBRSE);
+}
