@@ -5,7 +5,10 @@
 #include "hv/idt.h"
 #include "hv/log.h"
 
-static unsigned needed;
+#define AT_ENTRY (SPECULATION_L1D | SPECULATION_VERW)
+
+unsigned speculation_at_entry;
+static bool barrier; /* IBPB between lineages */
 static struct speculation_guard guard;
 
 unsigned speculation_needed(const struct speculation_facts *f)
@@ -69,12 +72,13 @@ void speculation_init(void)
 		f.arch_capabilities = 0;
 	if (cpuid(CPUID_EXTENDED).eax >= 2)
 		f.leaf7_2_edx = cpuid_sub(CPUID_EXTENDED, 2).edx;
-	needed = speculation_needed(&f);
+	barrier = speculation_needed(&f) & SPECULATION_IBPB;
+	speculation_at_entry = speculation_needed(&f) & AT_ENTRY;
 	guard = speculation_guard(&f);
-	log_info("between lineages:%s%s%s%s", needed & SPECULATION_IBPB ? " IBPB" : "",
-		needed & SPECULATION_L1D ? " L1D flush" : "",
-		needed & SPECULATION_VERW ? " VERW" : "",
-		needed ? "" : " no barrier that this processor offers and needs");
+	log_info("between lineages: %s; at each entry:%s%s%s", barrier ? "IBPB" : "no IBPB here",
+		speculation_at_entry & SPECULATION_L1D ? " L1D flush" : "",
+		speculation_at_entry & SPECULATION_VERW ? " VERW" : "",
+		speculation_at_entry ? "" : " nothing that this processor offers and needs");
 	log_info("the host's branches: %s", guard.efer ? "automatic IBRS" :
 		guard.spec_ctrl ? "enhanced IBRS" : "not guarded, this processor has no IBRS that stays on");
 }
@@ -100,12 +104,14 @@ void speculation_enter(struct core *core, uint64_t lineage)
 	if (core->lineage == lineage)
 		return;
 	core->lineage = lineage;
-	if (!needed)
-		return;
-	if (needed & SPECULATION_IBPB)
+	if (barrier)
 		wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
-	if (needed & SPECULATION_L1D)
+}
+
+void speculation_before_entry(void)
+{
+	if (speculation_at_entry & SPECULATION_L1D)
 		wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
-	if (needed & SPECULATION_VERW)
+	if (speculation_at_entry & SPECULATION_VERW)
 		overwrite_buffers();
 }

@@ -1,8 +1,10 @@
 /*
- * What a guest's run leaves in a core's predictors and buffers: what drops it before a guest of another
- * lineage runs there, and what keeps the host's own branches from it. Intel, "Indirect Branch Predictor
- * Barrier", "Branch History Injection", "L1 Terminal Fault", "Microarchitectural Data Sampling"; AMD,
- * "Indirect Branch Control Extension", APM Vol 2, "Automatic IBRS".
+ * What a run leaves in a core's predictors and buffers: what a guest has left is dropped before one of
+ * another lineage runs there, what the host has, before each entry; and the host's own branches are kept
+ * from what guests taught.
+ *
+ * Intel, "Indirect Branch Predictor Barrier", "Branch History Injection", "L1 Terminal Fault",
+ * "Microarchitectural Data Sampling"; AMD, "Indirect Branch Control Extension"; APM Vol 2, "Automatic IBRS".
  */
 #ifndef HV_SPECULATION_H
 #define HV_SPECULATION_H
@@ -44,5 +46,9 @@ void speculation_core_start(void);
 
 /* A guest of `lineage` is about to be loaded on `core`. */
 void speculation_enter(struct core *core, uint64_t lineage);
+
+/* Measures for each entry on VT-x, which alone has processors that need any; mostly 0. */
+extern unsigned speculation_at_entry;
+void speculation_before_entry(void);
 
 #endif

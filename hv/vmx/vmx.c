@@ -7,6 +7,7 @@
 #include "hv/vmx/vmx.h"
 
 #include "hv/panic.h"
+#include "hv/speculation.h"
 
 #define CR_NONE 0xff
 
@@ -334,6 +335,8 @@ static void run(struct core *core, struct vcpu *v, hpa_t root, uint32_t tag,
 	uint32_t reason;
 
 	prepare(core, c, v, root | EPTP_FLAGS, tag, action, slice_tsc);
+	if (UNLIKELY(speculation_at_entry))
+		speculation_before_entry();
 	if (UNLIKELY(vmx_enter(v->regs, c, c->launched))) {
 		decode_failure(true, 0, exit);
 		return;

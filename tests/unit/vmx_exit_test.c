@@ -4,6 +4,7 @@
  * interrupts in a guest with IF clear; and the writes that an entry saves are counted.
  */
 #include "hv/panic.h"
+#include "hv/speculation.h"
 #include "hv/vmx/vmx.h"
 
 #include "tests/unit/test.h"
@@ -32,6 +33,14 @@ static struct vmx_core own;
 static struct core core;
 static struct vcpu vcpu;
 static struct vm_exit ex;
+
+unsigned speculation_at_entry;
+static unsigned flushed; /* so often */
+
+void speculation_before_entry(void)
+{
+	flushed++;
+}
 
 /* The next exit, and what the processor saw at the entry before it. */
 static struct {
@@ -649,4 +658,18 @@ TEST(vmx_load_forgets_the_last_guests_event)
 	fill(&vcpu, 9);
 	vmx_ops.load(&core, &vcpu);
 	CHECK_EQ(paper.field[ENTRY_EVENT], 0);
+}
+
+TEST(vmx_measures_against_speculation_come_before_each_entry)
+{
+	reset();
+	flushed = 0;
+	run(REASON_CPUID);
+	CHECK_EQ(flushed, 0);
+	speculation_at_entry = SPECULATION_VERW;
+	for (unsigned i = 1; i <= 3; i++) {
+		run(REASON_CPUID);
+		CHECK_EQ(flushed, i);
+	}
+	speculation_at_entry = 0;
 }
