@@ -25,12 +25,17 @@ static inline void list_push(struct frame *records, struct frame_list *l, uint32
 	__atomic_store_n(&l->count, l->count + 1, __ATOMIC_RELAXED);
 }
 
+static inline uint32_t list_next(const struct frame_pool *pool, uint32_t n)
+{
+	return pool->records[n].refs;
+}
+
 /* The list is not empty. */
 static inline uint32_t list_pop(struct frame_pool *pool, struct frame_list *l)
 {
 	uint32_t n = l->head;
 
-	l->head = pool->records[n].refs;
+	l->head = list_next(pool, n);
 	__atomic_store_n(&l->count, l->count - 1, __ATOMIC_RELAXED);
 	return n;
 }
@@ -49,11 +54,23 @@ static void list_splice(struct frame_pool *pool, struct frame_list *to, struct f
 	__atomic_store_n(&from->count, 0, __ATOMIC_RELAXED);
 }
 
+/* The first of `from` to the front of `to`, `max` at most. */
 static void list_move(struct frame_pool *pool, struct frame_list *to, struct frame_list *from,
 	uint64_t max)
 {
-	for (uint64_t i = 0; i < max && from->count; i++)
-		list_push(pool->records, to, list_pop(pool, from));
+	struct frame_list first = {.head = from->head, .tail = from->head, .count = max};
+
+	if (from->count <= max) {
+		list_splice(pool, to, from);
+		return;
+	}
+	if (!max)
+		return;
+	for (uint64_t i = 1; i < max; i++)
+		first.tail = list_next(pool, first.tail);
+	from->head = list_next(pool, first.tail);
+	__atomic_store_n(&from->count, from->count - max, __ATOMIC_RELAXED);
+	list_splice(pool, to, &first);
 }
 
 static inline uint64_t list_count(const struct frame_list *l)

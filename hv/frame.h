@@ -186,13 +186,13 @@ static inline int MUST_CHECK frame_get(struct frame_pool *pool, hpa_t hpa)
 	return 0;
 }
 
-/* The same for loops: one locked instruction, whose sign flag tells. False: refused. */
-static inline bool MUST_CHECK frame_get_quick(struct frame *f)
+/*
+ * The same for a frame that tables point to. Nothing is refused: each table has one entry at most for a
+ * frame, and frames are numbered in 32 bits, so that there are fewer tables than a count can count.
+ */
+static inline void frame_get_child(struct frame *f)
 {
-	if (LIKELY((int32_t)__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED) >= 0))
-		return true;
-	__atomic_fetch_sub(&f->refs, 1, __ATOMIC_RELAXED);
-	return false;
+	__atomic_fetch_add(&f->refs, 1, __ATOMIC_RELAXED);
 }
 
 /* The count, with acquire order: 1 means that the caller's reference is the only one. */

@@ -159,62 +159,49 @@ static inline int alloc(struct gmem *m, unsigned core, enum frame_kind kind, enu
 	return LIKELY(!err) ? 0 : alloc_pressed(m, core, kind, fill, out, err);
 }
 
-/* Give the references back that a half-made copy took. The original still has its own. */
-static int undo_copy(struct gmem *m, unsigned core, hpa_t copy, unsigned first, unsigned end)
+static inline void get_child(struct frame *records, uint64_t v)
 {
-	for (unsigned i = first; i < end; i++) {
-		uint64_t v = *entry_at(m->pool, copy, i);
-
-		if (v && frame_put(m->pool, entry_hpa(v)))
-			__builtin_trap(); /* counts are wrong; we are */
-	}
-	frame_free(m->pool, core, copy);
-	return ERR_LIMIT;
-}
-
-static inline bool get_child(struct frame *records, uint64_t v)
-{
-	return !v || frame_get_quick(&records[v >> PAGE_SHIFT]);
+	frame_get_child(&records[v >> PAGE_SHIFT]);
 }
 
 /*
  * Copy `n` entries, a multiple of 4: a reference on each child, and no write bit in either table. Four
- * at a time, as this is where the time of a first fault goes; in a small guest most of them are empty.
- * Returns how many it has copied; the next one's child has as many references as there can be.
+ * at a time, as this is where the time of a first fault goes: in a large guest most tables are full,
+ * and were copied before; in a small one most entries are empty.
  */
-static NOINLINE size_t copy_entries(struct frame *records, uint64_t *from, uint64_t *to, size_t n)
+static NOINLINE void copy_entries(struct frame *records, uint64_t *from, uint64_t *to, size_t n)
 {
-	uint64_t *start = from, *end = from + n;
-
-	for (; from != end; from += 4, to += 4) {
+	for (uint64_t *end = from + n; from != end; from += 4, to += 4) {
 		uint64_t a = entry_load(from), b = entry_load(from + 1);
 		uint64_t c = entry_load(from + 2), d = entry_load(from + 3);
-		uint64_t any = a | b | c | d;
+		uint64_t any = a | b | c | d, all = a & b & c & d;
 
 		if (!any) {
 			to[0] = to[1] = to[2] = to[3] = 0;
 			continue;
 		}
-		if (UNLIKELY(!get_child(records, a)))
-			return (size_t)(from - start);
-		to[0] = a &= ~PT_WRITE;
-		if (UNLIKELY(!get_child(records, b)))
-			return (size_t)(from - start) + 1;
-		to[1] = b &= ~PT_WRITE;
-		if (UNLIKELY(!get_child(records, c)))
-			return (size_t)(from - start) + 2;
-		to[2] = c &= ~PT_WRITE;
-		if (UNLIKELY(!get_child(records, d)))
-			return (size_t)(from - start) + 3;
-		to[3] = d &= ~PT_WRITE;
 		if (any & PT_WRITE) {
-			entry_store(from, a);
-			entry_store(from + 1, b);
-			entry_store(from + 2, c);
-			entry_store(from + 3, d);
+			entry_store(from, a &= ~PT_WRITE);
+			entry_store(from + 1, b &= ~PT_WRITE);
+			entry_store(from + 2, c &= ~PT_WRITE);
+			entry_store(from + 3, d &= ~PT_WRITE);
+		}
+		to[0] = a;
+		to[1] = b;
+		to[2] = c;
+		to[3] = d;
+		if (LIKELY(all & PT_PRESENT)) {
+			get_child(records, a);
+			get_child(records, b);
+			get_child(records, c);
+			get_child(records, d);
+			continue;
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			if (to[i])
+				get_child(records, to[i]);
 		}
 	}
-	return n;
 }
 
 /*
@@ -235,11 +222,8 @@ static NOINLINE int gmem_table_copy(struct gmem *m, unsigned core, hpa_t table, 
 
 	if (err)
 		return err;
-	size_t done = copy_entries(m->pool->records, entry_at(m->pool, table, first),
+	copy_entries(m->pool->records, entry_at(m->pool, table, first),
 		entry_at(m->pool, *out, first), n);
-
-	if (UNLIKELY(done != n))
-		return undo_copy(m, core, *out, first, first + (unsigned)done);
 	bump(&stats_of(m, core)->tables_copied);
 	return 0;
 }

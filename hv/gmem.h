@@ -26,7 +26,8 @@ struct pt_format {
 	uint64_t leaf_bits;  /* of an entry that points to a data page, without write */
 };
 
-#define PT_WRITE 2ull
+#define PT_PRESENT 1ull
+#define PT_WRITE   2ull
 
 extern const struct pt_format pt_format_ept, pt_format_npt;
 
@@ -104,7 +105,7 @@ bool gmem_reap_pending(struct frame_pool *pool);
  * Make an access possible: the guest faulted on it. `result` may be NULL.
  * Returns 0 (enter again), or
  *   ERR_FAULT  the address is outside the extents,
- *   ERR_LIMIT  the account's budget is used up, or too many sharers,
+ *   ERR_LIMIT  the account's budget is used up,
  *   ERR_NOMEM  the host is at its reserve,
  *   ERR_AGAIN  memory is on its way back: enter again, the fault repeats.
  * After an error the tree is whole and the same fault can be tried again.

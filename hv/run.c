@@ -30,11 +30,14 @@ static inline __attribute__((always_inline)) enum run_next enter_until(struct co
 {
 	struct machine *m = &g->machine;
 	uint64_t start = rdtsc(), until = slice_end, armed = slice_end;
+	/* A memory fault is nothing that devices see or change: what is due for them waits until the guest
+	 * has got past it, or the timer ends that. */
+	bool devices = board;
 	struct vm_exit exit;
 	enum run_next next;
 
 	do {
-		if (board) {
+		if (devices) {
 			until = slice_end;
 			next = board_enter(core, g, &until);
 			if (next != RUN_AGAIN)
@@ -50,7 +53,8 @@ static inline __attribute__((always_inline)) enum run_next enter_until(struct co
 			g->begun = true;
 			meter_time(core, METER_FIRST_EXIT, start);
 		}
-		next = board ? board_exit(core, g, &exit) : exit_handle(core, g, &exit);
+		devices = board && exit.kind != EXIT_MEMORY;
+		next = devices ? board_exit(core, g, &exit) : exit_handle(core, g, &exit);
 		/* A guest that loops in the delivery of #AC or #DB runs no instruction in between, so
 		 * that neither the timer nor an interrupt ever gets a chance. */
 		if (UNLIKELY(exit.kind == EXIT_EXCEPTION) && next == RUN_AGAIN && rdtsc() >= slice_end)

@@ -16,10 +16,10 @@ LINE = re.compile(rb"^Trace [^[]*\[[0-9a-f]+/([0-9a-f]+)/([0-9a-f]+)/", re.MULTI
 # Inlined functions that look at, or change, one frame record each time that they are executed. What
 # follows on the same record, such as freeing the frame whose last reference was dropped, is not
 # counted again.
-RECORD_USES = {"frame_get", "frame_get_quick", "frame_put", "frame_drop", "frame_drop_record",
+RECORD_USES = {"frame_get", "frame_get_child", "frame_put", "frame_drop", "frame_drop_record",
                "frame_refs"}
 # The same for (function, the one that calls it).
-RECORD_USES_IN = {("list_pop", "list_move"), ("list_pop", "take_for_zeroing"),
+RECORD_USES_IN = {("list_next", "list_move"), ("list_pop", "take_for_zeroing"),
                   ("list_push", "take_untouched")}
 # Functions that are not inlined, and use one record a call.
 RECORD_CALLS = {"frame_alloc"}

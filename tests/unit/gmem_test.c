@@ -523,38 +523,6 @@ TEST(a_root_with_all_the_sharers_there_can_be)
 	end(&w);
 }
 
-/* The copy of a table meets a child with all the references there can be, after some others. */
-TEST(a_half_made_copy_is_undone)
-{
-	struct world w;
-	struct tree a, b;
-
-	world_init(&w, 300, 1, &world_caps_ept, 10);
-	tree_create(&w, &a);
-	for (gpa_t p = 0; p < 10; p++)
-		set_word(&a.m, p * PAGE_SIZE, p + 1);
-	tree_fork(&w, &a, &b);
-	fault(&b.m, 2 * MIB, GMEM_WRITE); /* its upper tables are its own now */
-	const void *page = gmem_page(&a.m, 7 * PAGE_SIZE);
-	hpa_t hpa = (hpa_t)((const uint8_t *)page - w.pool.base);
-	uint64_t tables = used(&w, FRAME_TABLE);
-	struct gmem *all[] = {&a.m, &b.m};
-
-	frame_record(&w.pool, hpa)->refs = FRAME_REFS_MAX;
-	CHECK_EQ(gmem_fault(&b.m, 0, 0, GMEM_WRITE, NULL), ERR_LIMIT);
-	CHECK_EQ(used(&w, FRAME_TABLE), tables);
-	CHECK_EQ(frame_refs(&w.pool, hpa), FRAME_REFS_MAX);
-	frame_record(&w.pool, hpa)->refs = 1;
-	world_check(&w, all, 2);
-	for (gpa_t p = 0; p < 10; p++)
-		CHECK_EQ(word(&b.m, p * PAGE_SIZE), p + 1);
-	check_result(fault(&b.m, 0, GMEM_WRITE), 1, 0, 1, 0, 0);
-	world_check(&w, all, 2);
-	tree_drop(&w, &a);
-	tree_drop(&w, &b);
-	end(&w);
-}
-
 /* ---- freeing ----------------------------------------------------------------------------------- */
 
 TEST(a_drop_is_queued_and_freed_in_slices)
