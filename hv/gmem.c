@@ -164,6 +164,14 @@ static inline void get_child(struct frame *records, uint64_t v)
 	frame_get_child(&records[v >> PAGE_SHIFT]);
 }
 
+static void get_children(struct frame *records, const uint64_t *entries, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (entries[i])
+			get_child(records, entries[i]);
+	}
+}
+
 /*
  * Copy `n` entries, a multiple of 4: a reference on each child, and no write bit in either table. Four
  * at a time, as this is where the time of a first fault goes: in a large guest most tables are full,
@@ -176,10 +184,6 @@ static NOINLINE void copy_entries(struct frame *records, uint64_t *from, uint64_
 		uint64_t c = entry_load(from + 2), d = entry_load(from + 3);
 		uint64_t any = a | b | c | d, all = a & b & c & d;
 
-		if (!any) {
-			to[0] = to[1] = to[2] = to[3] = 0;
-			continue;
-		}
 		if (any & PT_WRITE) {
 			entry_store(from, a &= ~PT_WRITE);
 			entry_store(from + 1, b &= ~PT_WRITE);
@@ -195,11 +199,8 @@ static NOINLINE void copy_entries(struct frame *records, uint64_t *from, uint64_
 			get_child(records, b);
 			get_child(records, c);
 			get_child(records, d);
-			continue;
-		}
-		for (unsigned i = 0; i < 4; i++) {
-			if (to[i])
-				get_child(records, to[i]);
+		} else if (any) {
+			get_children(records, to, 4);
 		}
 	}
 }

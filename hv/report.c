@@ -117,12 +117,13 @@ static void send_audit(const struct audit_record *r)
 	udp_send(stack, our_port, server, port, message.text, message.size);
 }
 
-/* The last few, once a poll: what comes faster can't be read. */
-static void show(const struct audit_ring *audit)
+void report_show(const struct audit_ring *audit)
 {
 	const struct audit_record *r;
 	char text[EVENT_MAX];
 
+	if (!audit)
+		return;
 	if (audit->next - 1 - audit_shown > STATUS_EVENTS)
 		audit_shown = audit->next - 1 - STATUS_EVENTS;
 	while ((r = audit_after(audit, audit_shown))) {
@@ -244,8 +245,6 @@ static void send_some(const struct audit_ring *audit, uint64_t now)
 
 uint64_t report_poll(const struct audit_ring *audit, uint64_t now)
 {
-	if (audit && audit->next - 1 != audit_shown)
-		show(audit);
 	if (!server || !net_address(stack)->addr)
 		return UINT64_MAX;
 	if (!sequence)

@@ -14,7 +14,11 @@ struct net_stack;
 
 void report_start(struct net_stack *net, const struct boot_config *conf);
 
-/* From the service's loop; `audit` NULL while there is no server. Returns when to call it next, in microseconds of clock_us(). */
+/* The last few records for the status screen, before it is drawn anew: what comes faster can't be read.
+ * `audit` is NULL while there is no server, here and below. */
+void report_show(const struct audit_ring *audit);
+
+/* From the service's loop. Returns when to call it next, in microseconds of clock_us(). */
 uint64_t report_poll(const struct audit_ring *audit, uint64_t now_us);
 
 /*

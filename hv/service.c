@@ -394,12 +394,18 @@ static bool poll_alone(uint64_t now, uint64_t *next)
 	return status_say();
 }
 
+static const struct audit_ring *audit_ring(void)
+{
+	return server.conns ? server.audit : NULL;
+}
+
 static void tick(uint64_t now)
 {
 	next_tick_us = now + TICK_US;
 	in_driver = true;
 	nic_tick(nic);
 	in_driver = false;
+	report_show(audit_ring());
 	status_show();
 	if (nic->link_up == link_up)
 		return;
@@ -412,7 +418,7 @@ static void tick(uint64_t now)
 static uint64_t own_work(uint64_t now)
 {
 	uint64_t sync = timesync_poll(now), power = power_poll(now);
-	uint64_t report = report_poll(server.conns ? server.audit : NULL, now), first = MIN(sync, power);
+	uint64_t report = report_poll(audit_ring(), now), first = MIN(sync, power);
 
 	return MIN(first, report);
 }
