@@ -6,6 +6,7 @@ instructions is the one that counts.
 import os
 import re
 
+from host import median_by
 from trace import Cost, Recorder
 
 TIMES = 3
@@ -41,11 +42,8 @@ class Hidden:
             "cpuid_exit_instructions": self.ask("cpuid 64", 0, 64),
             "kill_instructions": self.kill,
         }
-        return {row: self._median([take() for _ in range(TIMES)]) for row, take in kinds.items()}
-
-    @staticmethod
-    def _median(costs):
-        return sorted(costs, key=lambda c: c.instructions)[len(costs) // 2]
+        return {row: median_by([take() for _ in range(TIMES)], lambda c: c.instructions)
+                for row, take in kinds.items()}
 
     def _flushes(self, stats):
         return sum(stats["meters"][kind]["count"] for kind in ("flush_guest", "flush_all"))

@@ -21,7 +21,11 @@ PAUSE = 0.03  # seconds in which a host that is idle frees and zeroes something
 
 
 def median(values):
-    return sorted(values)[len(values) // 2]
+    return median_by(values, lambda v: v)
+
+
+def median_by(values, key):
+    return sorted(values, key=key)[len(values) // 2]
 
 
 class Host:
