@@ -5,6 +5,7 @@
 #include "guest-sdk/linux/agent.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -21,6 +22,8 @@
 #define RNDADDENTROPY  _IOW('R', 0x03, int[2])
 #define RNDRESEEDCRNG  _IO('R', 0x07)
 
+#define CARDS  "/sys/class/net"
+#define DRIVER "virtio_net"
 #define PAGE "generation"
 #define PAGE_BYTES 4096
 #define NS 1000000000ull
@@ -116,14 +119,52 @@ static void set_route(int s, const struct agent_reset *r)
 	ioctl(s, SIOCADDRT, &route);
 }
 
+/* The host's card, whatever udev calls it. */
+static bool find_card(char name[IFNAMSIZ])
+{
+	DIR *d = opendir(CARDS);
+	struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d))) {
+		char path[300], driver[256];
+
+		snprintf(path, sizeof(path), CARDS "/%s/device/driver", e->d_name);
+		ssize_t n = readlink(path, driver, sizeof(driver) - 1);
+
+		driver[n > 0 ? n : 0] = '\0';
+		found = n > 0 && strcmp(basename(driver), DRIVER) == 0 &&
+			strlen(e->d_name) < IFNAMSIZ;
+		if (found)
+			strcpy(name, e->d_name);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+/* Its flags. A look through all cards touches pages, which each fork would have to copy. */
+static bool look_up_card(int s, struct ifreq *q)
+{
+	static char name[IFNAMSIZ];
+
+	memcpy(q->ifr_name, name, sizeof(name));
+	if (name[0] && ioctl(s, SIOCGIFFLAGS, q) == 0)
+		return true;
+	if (!find_card(name))
+		return false;
+	memcpy(q->ifr_name, name, sizeof(name));
+	return ioctl(s, SIOCGIFFLAGS, q) == 0;
+}
+
 static void move_network(const struct agent_reset *r)
 {
-	struct ifreq q = {.ifr_name = "eth0"};
+	struct ifreq q = {0};
 	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	uint32_t address;
 
 	memcpy(&address, r->address, sizeof(address));
-	if (s < 0 || !r->prefix || ioctl(s, SIOCGIFFLAGS, &q)) {
+	if (s < 0 || !r->prefix || !look_up_card(s, &q)) {
 		if (s >= 0)
 			close(s);
 		return;

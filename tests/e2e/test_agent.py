@@ -95,6 +95,7 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /run /etc /sys/fs/cgroup /dev/pts
 mount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t devpts devpts /dev/pts
 for driver in /drivers/*; do insmod $driver; done
+ip link set eth0 name enp0s3
 chmod 755 /agent
 (i=0; while :; do i=$((i + 1)); echo $i >/tmp/new; mv /tmp/new /tmp/tick; sleep 0.05; done) &
 (while :; do /agent; sleep 1; done) &
@@ -118,6 +119,10 @@ def the_agent_as_a_service(host):
     for one in (fork, number):
         r = busybox(host, one, "hostname; a=$(cat /tmp/tick); sleep 1; [ $a != $(cat /tmp/tick) ] && echo on")
         assert r.text == f"creel-{one}\non\n", r
+        # its card too is another one, whatever udev calls it
+        r = busybox(host, one, "cat /sys/class/net/enp0s3/address; "
+                    f"ping -c 1 -W 5 {guest.gateway_of(int(one))} >/dev/null && echo answered")
+        assert r.text == f"06:c7:ee:00:{int(one) >> 8:02x}:{int(one) & 255:02x}\nanswered\n", r
     host.remove(number, fork)
     host.command("rm", before)
 

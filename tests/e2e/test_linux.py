@@ -276,10 +276,6 @@ def disk_is_each_guests_own_and_goes_back_with_it(host):
     host.command("rm", before)
 
 
-def gateway_of(number):
-    return f"100.64.{number >> 6 & 255}.{(number << 2 & 255) + 1}"
-
-
 def started(host, image, named):
     """A guest at its shell, of an image with a name or of the files as they come."""
     if named:
@@ -421,18 +417,18 @@ def join(shell, number):
               f"echo $d >{driver}/bind; sleep 1")
     mac = shell.ask("cat /sys/class/net/eth0/address")
     assert mac == [f"06:c7:ee:00:{number >> 8:02x}:{number & 255:02x}"], mac
-    shell.ask(f"ip addr add {guest_of(gateway_of(number))}/30 dev eth0; ip link set eth0 up")
+    shell.ask(f"ip addr add {guest_of(guest.gateway_of(number))}/30 dev eth0; ip link set eth0 up")
 
 
 @on(*BOTH)
 def network_has_a_gateway_that_answers_pings(host):
     client, number = ready(host, VIRTIO)
-    here = gateway_of(number)
+    here = guest.gateway_of(number)
     join(client, number)
     assert client.ask(f"ping -c 1 -W 5 {here} >/dev/null && echo answered") == ["answered"]
     # A fork says nothing as its parent.
     fork = int(host.command("fork", "-i", number).text)
-    there = gateway_of(fork)
+    there = guest.gateway_of(fork)
     child = shell_of(host, fork)
     assert child.ask(f"ping -c 1 -W 1 {here} >/dev/null || echo silence") == ["silence"]
     join(child, fork)
@@ -457,6 +453,6 @@ def only_the_gateway_answers_and_only_who_asks_as_itself(host):
     assert len(frames) > 30, frames
     wrong = {k: v for k, v in frames.items() if v != ("answered" if k in ANSWERED else "silence")}
     assert not wrong and ANSWERED <= set(frames), wrong or frames
-    assert client.ask(f"ping -c 1 -W 5 {gateway_of(number)} >/dev/null && echo answered") == ["answered"]
+    assert client.ask(f"ping -c 1 -W 5 {guest.gateway_of(number)} >/dev/null && echo answered") == ["answered"]
     client.drop()
     host.remove(number)

@@ -120,6 +120,11 @@ def setup(version=0x20f, flags=1, preferred=BOARD_ADDRESS, size=1 << 20, magic=b
     return bytes(head)
 
 
+def gateway_of(number):
+    """The address that answers a guest."""
+    return f"100.64.{number >> 6 & 255}.{(number << 2 & 255) + 1}"
+
+
 def drawer():
     """tests/linux/draw.c as a program for guests: its bytes."""
     path = os.path.join(ROOT, "build", "draw")
