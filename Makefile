@@ -478,6 +478,10 @@ mgmt_keys_SRC    := $(mgmt_server_SRC)
 mgmt_put_SRC     := $(mgmt_server_SRC)
 mgmt_events_SRC  := $(mgmt_server_SRC)
 
+UNIT_TESTS += client_streams
+client_streams_SRC    := mgmt/client/streams.c
+client_streams_CFLAGS := -D_GNU_SOURCE
+
 UNIT_TESTS += speculation
 speculation_SRC := hv/speculation.c
 

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AGENT_CREDIT (256 * 1024u)
 #define LOOK_MS      100 /* between looks at the caller's flags */
 #define INPUT_CHUNK  3500
 #define SEND_CHUNK   8192
@@ -27,7 +26,8 @@ struct agent_session {
 	/* From it. */
 	uint8_t in[4 + AGENT_MESSAGE_MAX];
 	size_t in_size;
-	uint32_t owed;
+	uint32_t left; /* of the host's credit */
+	uint32_t owed; /* taken, and not given back to it yet */
 	bool over; /* its final frame came */
 	/* The command. */
 	const struct creel_exec *exec;
@@ -278,13 +278,18 @@ static int take_bytes(struct agent_session *s, const uint8_t *data, size_t size)
 
 static int take_data(struct agent_session *s, const struct proto_data *m)
 {
-	int err = take_bytes(s, m->bytes.data, m->bytes.size);
+	int err;
 
+	if (m->stream != PROTO_STREAM_OUT || m->bytes.size > s->left)
+		return client_beyond_credit(s->c);
+	err = take_bytes(s, m->bytes.data, m->bytes.size);
+	s->left -= m->bytes.size;
 	s->owed += m->bytes.size;
-	if (err != CREEL_OK || s->owed < AGENT_CREDIT / 2)
+	if (err != CREEL_OK || s->owed < OUTPUT_CREDIT / 2)
 		return err;
 	struct proto_credit credit = {.stream = PROTO_STREAM_OUT, .bytes = s->owed};
 
+	s->left += s->owed;
 	s->owed = 0;
 	return client_send(s->c, PROTO_CREDIT, s->request, &credit);
 }
@@ -316,8 +321,9 @@ static int take_frame(struct agent_session *s)
 
 static int session_begin(struct agent_session *s, const char *guest)
 {
-	struct proto_agent m = {.credit = AGENT_CREDIT};
+	struct proto_agent m = {.credit = OUTPUT_CREDIT};
 
+	s->left = m.credit;
 	if (!client_ref(s->c, &m.guest, CREEL_GUEST, guest))
 		return CREEL_INVALID;
 	return client_request(s->c, PROTO_AGENT, &m, &s->request);

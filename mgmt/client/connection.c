@@ -245,6 +245,11 @@ int client_cancel(struct creel *c, uint64_t request)
 	return client_fail(c, CREEL_CANCELLED, "cancelled");
 }
 
+int client_beyond_credit(struct creel *c)
+{
+	return client_lost(c, CREEL_PROTOCOL, "the host sent more than it was asked for");
+}
+
 int client_unexpected(struct creel *c, const struct frame *f)
 {
 	return client_lost(c, CREEL_PROTOCOL, "the host answered with an unexpected %s",
@@ -323,6 +328,7 @@ static int reach(struct creel *c, const char *address, int timeout_ms)
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct addrinfo *list, *a;
 	char host[CREEL_ADDRESS_SIZE], port[CONFIG_PORT_SIZE];
+	const int room = RECEIVE_BUFFER;
 	int error = 0, one = 1;
 
 	if (c->inside)
@@ -338,6 +344,8 @@ static int reach(struct creel *c, const char *address, int timeout_ms)
 			gai_strerror(error));
 	for (a = list; a && c->fd < 0; a = a->ai_next) {
 		c->fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+		if (c->fd >= 0)
+			setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
 		error = c->fd < 0 ? errno : connect_within(c->fd, a, timeout_ms);
 		if (error)
 			disconnect(c);

@@ -9,6 +9,14 @@
 #define RECEIVE_SIZE (4 * PROTO_FRAME_MAX)
 #define CALLS_MAX    64 /* requests that a host takes at once */
 
+/*
+ * Output that a call lets the host send before it has been taken: all of it, of two streams or an agent's
+ * one, has room in the socket's receive buffer. So a call whose caller takes nothing for a while does not
+ * hold up the connection, which the host would end.
+ */
+#define OUTPUT_CREDIT  (128 * 1024u)
+#define RECEIVE_BUFFER (256 * 1024)
+
 /* Of a call's functions: its caller wants no more, and the host is to be told. */
 #define CALL_ENOUGH (-1)
 
@@ -105,6 +113,8 @@ int client_next_frame(struct creel *c, struct frame *f);
 bool client_has_frame(const struct creel *c);
 /* Ends the request early; CREEL_CANCELLED, or that the connection is lost. */
 int client_cancel(struct creel *c, uint64_t request);
+/* More output than it had credit for, or of a stream that it had none for. */
+int client_beyond_credit(struct creel *c);
 /* An answer of another type than the protocol has. */
 int client_unexpected(struct creel *c, const struct frame *f);
 

@@ -5,13 +5,14 @@
 #include <poll.h>
 #include <unistd.h>
 
-#define STREAM_CREDIT (256 * 1024u)
+#define STREAM_CREDIT (OUTPUT_CREDIT / 2)
 #define CANCEL_MS     200 /* between looks at the cancel flag */
 
 struct session {
 	struct call call; /* the first, as client_call() needs it */
 	struct creel_streams streams;
-	uint32_t owed[PROTO_STREAM_COUNT]; /* bytes taken that the host has no credit for yet */
+	uint32_t left[PROTO_STREAM_COUNT]; /* of the host's credit, in bytes */
+	uint32_t owed[PROTO_STREAM_COUNT]; /* taken, and not given back to it yet */
 	uint32_t input_credit;
 	uint64_t input_position;
 	bool input_over;
@@ -134,6 +135,9 @@ static int take_data(struct creel *c, struct session *s, const struct proto_data
 	uint32_t *owed = &s->owed[m->stream];
 	int stop = 0;
 
+	if (m->bytes.size > s->left[m->stream] || (m->stream == PROTO_STREAM_LOG) != !!s->log)
+		return client_beyond_credit(c);
+	s->left[m->stream] -= m->bytes.size;
 	if (m->stream == PROTO_STREAM_LOG) {
 		*s->log_position = m->position;
 		stop = s->log(s->log_arg, (const char *)m->bytes.data, m->bytes.size);
@@ -148,6 +152,7 @@ static int take_data(struct creel *c, struct session *s, const struct proto_data
 		return CREEL_OK;
 	struct proto_credit credit = {.stream = m->stream, .bytes = *owed};
 
+	s->left[m->stream] += *owed;
 	*owed = 0;
 	return client_send(c, PROTO_CREDIT, s->call.request, &credit);
 }
@@ -214,7 +219,7 @@ int creel_run_attached(struct creel *c, const char *source, bool fork,
 	if (err != CREEL_OK)
 		return err;
 	m.attach = PROTO_ATTACH_OUT | PROTO_ATTACH_ERR;
-	m.credit = STREAM_CREDIT;
+	m.credit = s.left[PROTO_STREAM_OUT] = s.left[PROTO_STREAM_ERR] = STREAM_CREDIT;
 	if (streams->input_fd >= 0) {
 		m.attach |= PROTO_ATTACH_IN;
 		m.flags |= PROTO_CREATE_INPUT;
@@ -230,6 +235,10 @@ int creel_attach(struct creel *c, const char *guest, unsigned flags,
 	struct session s = {.streams = *streams, .status = status};
 	struct proto_attach m = {.flags = (uint8_t)flags, .credit = STREAM_CREDIT};
 
+	if (flags & CREEL_ATTACH_OUT)
+		s.left[PROTO_STREAM_OUT] = m.credit;
+	if (flags & CREEL_ATTACH_ERR)
+		s.left[PROTO_STREAM_ERR] = m.credit;
 	if (!client_ref(c, &m.guest, CREEL_GUEST, guest))
 		return CREEL_INVALID;
 	if (!(flags & (CREEL_ATTACH_IN | CREEL_ATTACH_OUT | CREEL_ATTACH_ERR)) || flags > 63)
@@ -256,6 +265,7 @@ int creel_log(struct creel *c, uint64_t *position, bool follow, const volatile s
 		.log_position = position,
 		.log = text,
 		.log_arg = arg,
+		.left = {[PROTO_STREAM_LOG] = STREAM_CREDIT},
 	};
 	const struct proto_get_log m = {
 		.position = *position, .follow = follow, .credit = STREAM_CREDIT};

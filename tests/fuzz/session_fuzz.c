@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t *input;
 static size_t left;
-static uint64_t given; /* bytes of output that the caller was handed */
+static uint64_t given;   /* bytes of output that the caller was handed */
+static uint64_t allowed; /* that the host may send */
 
 static uint8_t next_byte(void)
 {
@@ -51,6 +52,7 @@ int client_request(struct creel *c, uint16_t type, const void *message, uint64_t
 {
 	(void)c;
 	ASSERT(type == PROTO_AGENT && message);
+	allowed = ((const struct proto_agent *)message)->credit;
 	*request = 1;
 	return CREEL_OK;
 }
@@ -61,7 +63,9 @@ int client_send(struct creel *c, uint16_t type, uint64_t request, const void *me
 
 	(void)c;
 	ASSERT(request == 1 && (type == PROTO_DATA || type == PROTO_CREDIT));
-	if (type == PROTO_DATA)
+	if (type == PROTO_CREDIT)
+		allowed += ((const struct proto_credit *)message)->bytes;
+	else
 		ASSERT(m->bytes.size && m->bytes.size <= PROTO_DATA_MAX);
 	return CREEL_OK;
 }
@@ -77,6 +81,12 @@ int client_cancel(struct creel *c, uint64_t request)
 	(void)c;
 	(void)request;
 	return CREEL_CANCELLED;
+}
+
+int client_beyond_credit(struct creel *c)
+{
+	(void)c;
+	return CREEL_PROTOCOL;
 }
 
 int client_unexpected(struct creel *c, const struct frame *f)
@@ -119,7 +129,7 @@ int client_receive(struct creel *c, uint64_t request, struct frame *f)
 
 	(void)c;
 	ASSERT(request == 1);
-	*f = (struct frame){.header = {.type = PROTO_DATA}};
+	*f = (struct frame){.header = {.type = PROTO_DATA}, .message.data.stream = PROTO_STREAM_OUT};
 	if (!left) {
 		f->header = (struct proto_header){.type = PROTO_DONE, .flags = PROTO_FINAL};
 	} else if (how % 16 == 0) {
@@ -149,6 +159,7 @@ static int output(void *arg, enum creel_stream_id stream, const void *data, size
 	ASSERT((stream == CREEL_OUT || stream == CREEL_ERR) && size && size <= sizeof(copy));
 	memcpy(copy, data, size);
 	given += size;
+	ASSERT(given <= allowed);
 	return 0;
 }
 

@@ -239,6 +239,27 @@ def test_run_large_streams():
     assert ctl("run", "-i", "cat", stdin=text).out == text.decode()
 
 
+def bytes_not_taken():
+    """Of all that the host has sent, what its clients' systems have no room for."""
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f][1:]
+    return [int(r[4].split(":")[0], 16) for r in rows if int(r[1].split(":")[1], 16) == host.port and r[3] == "01"]
+
+
+def test_a_client_that_nobody_reads_does_not_hold_up_its_connection():
+    put("flood", "flood 3000000\nexit 0\n")
+    for args in (["run", "--rm", "flood"], ["exec", run_detached(put("linux", "agent\n")), "cat", "/dev/zero"]):
+        p = subprocess.Popen([CREELCTL, *args], stdout=subprocess.PIPE, env=environment())
+        before = None
+        while (now := bytes_not_taken()) != before or not now:
+            before = now
+            time.sleep(1)
+        assert now == [0], (args, now)
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
 def test_run_json():
     put("prog", "echo \"quoted\\\\\terr\nerr bad\nexit 3\n")
     r = ctl("run", "--json", "prog", status=3).json()
