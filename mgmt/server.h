@@ -76,6 +76,9 @@
 #define SERVER_KEPT_LOOK_US   1000000u
 #define SERVER_SILENT_US      3000000u /* of a client, until its upload can be taken up elsewhere */
 
+/* Agents' sessions whose client is slow: as many as these can wait without the others of their guest. */
+#define SERVER_LATE_BLOCKS 64
+
 /* Requests that are told of events, and bytes of events that wait for each. */
 #define SERVER_EVENT_QUEUES 64
 #define SERVER_EVENT_QUEUE  8192u
@@ -175,7 +178,7 @@ struct server {
 	struct list *watchers; /* requests by the guest they wait for; watch_mask + 1 lists */
 	uint64_t watch_mask;
 	uint64_t look_due_us;
-	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, key_blocks, event_queues, kept_pool;
+	struct server_pool receive, send, input, args, request_pool, tickets, large_tickets, links, late, key_blocks, event_queues, kept_pool;
 	uint64_t last_session; /* with a guest's agent */
 	uint32_t connections;
 	uint32_t strangers; /* of these, those that have not said hello */

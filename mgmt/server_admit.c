@@ -370,6 +370,7 @@ static void request_step(struct conn *c)
 		request_free(r);
 		break;
 	case STEP_MORE:
+		list_remove(&r->ready); /* it may have woken itself */
 		list_push_back(&c->ready_requests, &r->ready);
 		break;
 	case STEP_WAIT:

@@ -4,13 +4,16 @@
  * share a link, which tells apart whose bytes are whose.
  *
  * What comes from the port is the guest's and may be anything. Frames that don't decode, or are of no
- * session, are dropped; a session whose agent sends more than its client has room for is ended.
+ * session, are dropped; a session whose agent sends more than its client has room for is ended. An agent
+ * is told of its client's credit a window at a time, so that what a slow client has not taken can wait
+ * aside, and those of the same guest need not.
  */
 #include "mgmt/server_internal.h"
 
 #include "guest-sdk/linux/agent_link.h"
 
 #define FRAMES_PER_STEP 16
+#define AGENT_WINDOW    BLOCK_SIZE /* bytes that an agent may be ahead of its client's connection */
 
 /* A frame on its way in or out; there is one thread, and none outlives a call. */
 static uint8_t wire[AGENT_WIRE];
@@ -97,10 +100,59 @@ static void session_ends(struct request *r, enum agent_end end)
 	request_wake(r);
 }
 
+/* Sends the client up to `size` bytes of the agent's; how many, as its connection has room. */
+static uint32_t give(struct request *r, const uint8_t *data, uint32_t size)
+{
+	const size_t head = PROTO_HEADER_SIZE + PROTO_DATA_FIXED;
+	uint32_t n = MIN(size, conn_data_room(r->conn));
+	uint8_t *at = n ? conn_room(r->conn, head + n) : NULL;
+
+	if (!at)
+		return 0;
+	memcpy(at + head, data, n);
+	conn_sent(r->conn, proto_encode_data_head(at, r->number, PROTO_STREAM_OUT, false,
+				   r->agent.out_position, n));
+	r->agent.out_position += n;
+	if (!r->conn->in_turn)
+		conn_wake(r->conn);
+	return n;
+}
+
+/* What its connection has no room for waits here, so that the other sessions go on. False: no block is free. */
+static bool keep_late(struct request *r, const uint8_t *data, uint32_t size)
+{
+	struct agent_state *t = &r->agent;
+
+	if (!t->late)
+		t->late = pool_take(&r->conn->server->late);
+	if (!t->late)
+		return false;
+	memmove(t->late, t->late + t->late_head, t->late_size);
+	t->late_head = 0;
+	memcpy(t->late + t->late_size, data, size);
+	t->late_size += size;
+	return true;
+}
+
+static void give_late(struct request *r)
+{
+	struct agent_state *t = &r->agent;
+	uint32_t n;
+
+	while (t->late_size && (n = give(r, t->late + t->late_head, t->late_size))) {
+		t->late_head += n;
+		t->late_size -= n;
+	}
+	if (t->late_size)
+		return;
+	block_free(r->conn->server, &r->conn->server->late, t->late);
+	t->late = NULL;
+	t->late_head = 0;
+}
+
 /* Passes on what of the frame has not been. False: its client has to take something first. */
 static bool pass_on(struct request *r, struct agent_link *l, const struct agent_frame *f)
 {
-	const size_t head = PROTO_HEADER_SIZE + PROTO_DATA_FIXED;
 	struct agent_state *t = &r->agent;
 
 	if (t->end != AGENT_GOES_ON)
@@ -109,24 +161,15 @@ static bool pass_on(struct request *r, struct agent_link *l, const struct agent_
 		session_ends(r, AGENT_BROKE_RULE);
 		return true;
 	}
-	uint32_t n = MIN(f->size - l->passed, conn_data_room(r->conn));
-	uint8_t *at = n ? conn_room(r->conn, head + n) : NULL;
+	uint32_t left = f->size - l->passed, n = t->late_size ? 0 : give(r, f->payload + l->passed, left);
 
-	if (at) {
-		memcpy(at + head, f->payload + l->passed, n);
-		conn_sent(r->conn, proto_encode_data_head(at, r->number, PROTO_STREAM_OUT, false,
-					   t->out_position, n));
-		t->out_position += n;
-		t->allowed -= n;
-		l->passed += n;
-		if (!r->conn->in_turn)
-			conn_wake(r->conn);
-	}
-	if (l->passed < f->size) {
+	if (n < left && keep_late(r, f->payload + l->passed + n, left - n))
+		n = left;
+	l->passed += n;
+	t->allowed -= n;
+	if (l->passed < f->size || t->late_size)
 		request_wake(r);
-		return false;
-	}
-	return true;
+	return l->passed == f->size;
 }
 
 /* False: it stays, for a client that has to take something first. */
@@ -183,28 +226,24 @@ static void agent_release(struct request *r)
 		(void)send_frame(r, AGENT_CLOSE, NULL, 0);
 	link_close(r->conn->server, t->link);
 	block_free(r->conn->server, &r->conn->server->input, t->block);
+	block_free(r->conn->server, &r->conn->server->late, t->late);
 }
 
 /* What the client said, and the room that it has, to the agent. An error: the guest takes nothing now. */
 static int send_news(struct request *r)
 {
 	struct agent_state *t = &r->agent;
+	uint32_t under_way = t->allowed + t->late_size;
+	uint32_t more = MIN(t->fresh, AGENT_WINDOW - under_way);
 	int err = OK;
 
-	if (!t->opened) {
-		err = send_number(r, AGENT_OPEN, t->fresh);
+	if (!t->opened || (more && under_way <= AGENT_WINDOW / 2)) {
+		err = send_number(r, t->opened ? AGENT_CREDIT : AGENT_OPEN, more);
 		if (err)
 			return err;
 		t->opened = true;
-		t->allowed = t->fresh;
-		t->fresh = 0;
-	}
-	if (t->fresh) {
-		err = send_number(r, AGENT_CREDIT, t->fresh);
-		if (err)
-			return err;
-		t->allowed += t->fresh;
-		t->fresh = 0;
+		t->allowed += more;
+		t->fresh -= more;
 	}
 	while (t->block_size) {
 		uint32_t n = MIN(t->block_size, (uint32_t)AGENT_PAYLOAD);
@@ -271,9 +310,10 @@ static enum step agent_step(struct request *r)
 		request_error(r->conn, r->number, err);
 		return STEP_OVER;
 	}
+	give_late(r);
 	bool more = link_pump(r->conn->server, t->link);
 
-	if (t->end != AGENT_GOES_ON || (info.state == GUEST_STOPPED && !more))
+	if (!t->late_size && (t->end != AGENT_GOES_ON || (info.state == GUEST_STOPPED && !more)))
 		return tell_end(r, &info);
 	if (info.state != GUEST_STOPPED) {
 		err = send_news(r);
@@ -286,7 +326,7 @@ static enum step agent_step(struct request *r)
 			request_look(r);
 		give_credit(r);
 	}
-	return more ? STEP_MORE : STEP_WAIT;
+	return more || t->late_size ? STEP_MORE : STEP_WAIT;
 }
 
 void agent_input(struct request *r, const struct proto_data *m)

@@ -188,8 +188,10 @@ struct agent_state {
 	uint32_t block_head, block_size;
 	uint32_t credit; /* that the client has left for input */
 	uint32_t owed;   /* and what it gets back next */
-	uint32_t fresh;  /* credit for output that the agent has not been told of */
-	uint64_t allowed; /* and what it has left of what it was told */
+	uint8_t *late;   /* output that the connection had no room for, NULL: none */
+	uint32_t late_head, late_size;
+	uint32_t fresh;   /* credit for output that the agent has not been told of */
+	uint32_t allowed; /* and what it has left of what it was told */
 	uint64_t input_position, out_position;
 };
 

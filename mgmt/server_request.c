@@ -246,8 +246,8 @@ static void request_credit(struct request *r, const struct proto_credit *m)
 	uint32_t *credit = request_is_stream(r)  ? stream_credit(r, m->stream)
 			   : request_is_agent(r) ? agent_credit(r, m->stream)
 						 : log_credit(r, m->stream);
-	/* What its agent has been told of, and not used up. */
-	uint64_t other = request_is_agent(r) ? r->agent.allowed : 0;
+	/* What its agent has been told of, and its client has not got. */
+	uint64_t other = request_is_agent(r) ? r->agent.allowed + r->agent.late_size : 0;
 
 	if (!credit)
 		conn_fatal(r->conn, r->number, PROTO_E_PROTOCOL,

@@ -99,6 +99,7 @@ void world_check_idle(void)
 	CHECK_EQ(server.send.used, 0);
 	CHECK_EQ(server.input.used, 0);
 	CHECK_EQ(server.args.used, 0);
+	CHECK_EQ(server.late.used, 0);
 	CHECK_EQ(server.request_pool.used, 0);
 	CHECK_EQ(server_next_timer(&server), UINT64_MAX);
 	for (uint64_t i = 0; i <= server.watch_mask; i++)
