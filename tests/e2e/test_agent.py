@@ -1,5 +1,4 @@
 """The agent in guests with Debian's unmodified kernel: commands, files, forks that are none alike."""
-import concurrent.futures
 import os
 import re
 import sys
@@ -9,13 +8,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for _folder in ("tests/e2e", "tests/linux"):
     sys.path.insert(0, os.path.join(ROOT, _folder))
 import guest  # noqa: E402
+import wire  # noqa: E402
 from hosts import Attached, on  # noqa: E402
 
 ALL = ("linux-qemu",)
 BOTH = ("linux-qemu", "linux-bochs")
 IMAGE = "with-agent"
-FORKS = int(os.environ.get("CREEL_DRAWS", "100"))
+FORKS = int(os.environ.get("CREEL_DRAWS", "1000"))
 LINE = 2 * 64 + 3  # bytes that a fork writes, at a terminal
+AT_ONCE = 50
 WAIT = "300"  # seconds, for a guest that boots under emulation
 
 
@@ -127,6 +128,25 @@ def the_agent_as_a_service(host):
     host.command("rm", before)
 
 
+def drawn_by(host, client, forks):
+    """What each has drawn, of the kernel and of its own generator."""
+    left, drawn, end = [int(f) for f in forks], [], time.monotonic() + 600
+    while left:
+        written = {g["id"]: g["bytes_out"] for g in host.json("ps")}
+        said = client.all({f: wire.attach(f, f, wire.ATTACH_OUT) for f in left if written[f] >= LINE})
+        for f, frames in said.items():
+            text = b"".join(payload[14:] for kind, payload in frames if kind == wire.DATA).decode()
+            # (a kernel that waited long for its turn may have complained of that as well)
+            found = re.findall(r"\b([0-9a-f]{64}) ([0-9a-f]{64})\r?\n", text)
+            assert len(found) < 2, text
+            if found:
+                left.remove(f)
+                drawn += found
+        assert time.monotonic() < end, f"{len(left)} forks have drawn nothing"
+        time.sleep(0.2)
+    return drawn
+
+
 @on(*ALL)
 def forks_draw_apart(host):
     number = ready(host)
@@ -136,29 +156,14 @@ def forks_draw_apart(host):
     before = host.command("snapshot", "--quiesce", number).text.strip()
     host.remove(number)
     kernel, own, left = set(), set(), FORKS
-    while left:
-        batch = min(left, 50)
-        forks = host.command("fork", "-n", batch, before).text.split()
-        end = time.monotonic() + 600
-        while forks:
-            lines = {g["id"]: g["bytes_out"] for g in host.json("ps")}
-            drawn, done = [f for f in forks if lines[int(f)] >= LINE], []
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
-                for f, r in zip(drawn, pool.map(lambda f: host.command("logs", f), drawn)):
-                    # (a kernel that waited long for its turn may have complained of that as well)
-                    drawn_now = re.findall(r"\b([0-9a-f]{64}) ([0-9a-f]{64})\r?\n", r.text)
-                    if not drawn_now:
-                        continue
-                    assert len(drawn_now) == 1, r
-                    done.append(f)
-                    kernel.add(drawn_now[0][0])
-                    own.add(drawn_now[0][1])
-            if done:
-                host.command("rm", "-f", *done)
-            forks = [f for f in forks if f not in done]
-            assert time.monotonic() < end, f"{len(forks)} forks have drawn nothing"
-            time.sleep(0.2)
-        left -= batch
+    with wire.Client(host, timeout=600) as client:
+        while left:
+            forks = host.command("fork", "-n", min(left, AT_ONCE), before).text.split()
+            left -= len(forks)
+            for drawn_kernel, drawn_own in drawn_by(host, client, forks):
+                kernel.add(drawn_kernel)
+                own.add(drawn_own)
+            host.command("rm", "-f", *forks)
     assert len(kernel) == len(own) == FORKS and not kernel & own, (len(kernel), len(own))
     host.command("rm", before)
 
