@@ -241,6 +241,29 @@ def test_layers_are_what_their_descriptors_say():
     assert "no file" in build(top, status=REFUSED).err
 
 
+def test_layouts_as_umoci_and_skopeo_write_them():
+    def tool(*args):
+        subprocess.run(args, check=True, capture_output=True, timeout=60)
+
+    made, copied = f"{path('umoci')}:made", f"{path('skopeo')}:copied"
+    tool("umoci", "init", "--layout", path("umoci"))
+    tool("umoci", "new", "--image", made)
+    for layer in (tar(("etc/", None), ("etc/name", b"1"), ("old/x", b"1")), tar(("etc/name", b"2"), (".wh.old", b""))):
+        with open(path("layer.tar"), "wb") as f:
+            f.write(layer)
+        tool("umoci", "raw", "add-layer", "--image", made, path("layer.tar"))
+    tool("umoci", "config", "--image", made, "--config.entrypoint", "/bin/hi", "--config.env", "WHO=you")
+    # Through Docker's format, as from a registry, and packed anew.
+    skopeo = ("skopeo", "--insecure-policy", "--tmpdir", base.folder.name, "copy", "--dest-compress-format", "zstd")
+    tool(*skopeo, f"oci:{made}", f"docker-archive:{path('docker.tar')}:a:b")
+    tool(*skopeo, f"docker-archive:{path('docker.tar')}", f"oci:{copied}")
+    for image in (made, copied):
+        found = build(image)
+        assert found["etc/name"][2] == b"2" and "old" not in found, sorted(found)
+        settings = found["etc/creel/entry"][2].decode().split("\0")
+        assert "arg=/bin/hi" in settings and "env=WHO=you" in settings, settings
+
+
 def test_one_of_several_platforms_and_names():
     layer = [tar(("x", b"1"))]
 
