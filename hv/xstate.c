@@ -16,6 +16,9 @@
 #define XCOMP_COMPACTED  (1ull << 63)
 #define FIRST_EXTENDED   576 /* legacy area and header */
 #define COMPONENTS       63
+#define AVX              2 /* components by their numbers */
+#define OPMASK           5
+#define AREA_MAX         3072 /* of the standard format, with all that is offered */
 
 /* Not offered: MPX (gone from the architecture), PKRU, CET, AMX. */
 #define XCR0_WANTED                                                                                \
@@ -25,6 +28,11 @@
 static uint64_t offered;
 static size_t image_size;
 static bool compact; /* XSAVEC is there: images are compacted, and untouched components not written */
+/*
+ * The standard format has a hole where MPX lies, behind AVX. Where it takes the room of AVX-512, images are
+ * without it. (Processors with AVX-512 have XSAVEC; Bochs 2.7's doesn't work.)
+ */
+static size_t hole_at, hole_size; /* 0: images have it */
 static bool keeps_pointers; /* XRSTOR may leave what the last x87 instruction and its operand were */
 
 static uint32_t standard_end(unsigned component)
@@ -72,16 +80,48 @@ static size_t size_of(uint64_t xcr0)
 	return compact ? compact_size(xcr0) : xstate_standard_size(xcr0);
 }
 
+static void find_hole(size_t room)
+{
+	size_t size = size_of(offered);
+
+	hole_at = hole_size = 0;
+	if (compact || size <= room || size > AREA_MAX || (offered & XCR0_AVX512) != XCR0_AVX512)
+		return;
+	hole_at = standard_end(AVX);
+	hole_size = cpuid_sub(CPUID_XSAVE, OPMASK).ebx - hole_at;
+}
+
 static void choose(size_t room)
 {
 	struct cpuid_regs r = cpuid_sub(CPUID_XSAVE, 0);
 
 	offered = XCR0_WANTED & (r.eax | (uint64_t)r.edx << 32);
+	find_hole(room);
+	room += hole_size;
 	if ((offered & XCR0_AVX512) != XCR0_AVX512 || size_of(offered) > room)
 		offered &= ~XCR0_AVX512;
 	if (size_of(offered) > room)
 		offered &= ~XCR0_AVX;
-	image_size = align_up(size_of(offered), 8);
+	image_size = align_up(size_of(offered) - hole_size, 8);
+}
+
+static NOINLINE void save_without_hole(uint8_t *image)
+{
+	uint8_t area[AREA_MAX] ALIGNED(64);
+
+	memset(area + LEGACY_SIZE, 0, FIRST_EXTENDED - LEGACY_SIZE);
+	xsave(area, offered);
+	memcpy(image, area, hole_at);
+	memcpy(image + hole_at, area + hole_at + hole_size, image_size - hole_at);
+}
+
+static NOINLINE void restore_without_hole(const uint8_t *image)
+{
+	uint8_t area[AREA_MAX] ALIGNED(64);
+
+	memcpy(area, image, hole_at);
+	memcpy(area + hole_at + hole_size, image + hole_at, image_size - hole_at);
+	xrstor(area, offered);
 }
 
 /*
@@ -171,6 +211,8 @@ void xstate_save(void *image)
 	own_all_components();
 	if (compact)
 		xsavec(image, offered);
+	else if (hole_size)
+		save_without_hole(image);
 	else
 		xsave(image, offered);
 }
@@ -180,5 +222,8 @@ void xstate_restore(const void *image)
 	own_all_components();
 	if (keeps_pointers)
 		fninit();
-	xrstor(image, offered);
+	if (hole_size)
+		restore_without_hole(image);
+	else
+		xrstor(image, offered);
 }
