@@ -56,15 +56,20 @@ static uint64_t hear(uint64_t guest, uint64_t session, uint32_t *credit)
 	return session;
 }
 
-static uint32_t say(uint64_t guest, uint64_t session, uint32_t size)
+static void write_frame(uint64_t guest, uint64_t session, uint32_t size)
 {
 	static uint8_t wire[AGENT_WIRE], payload[AGENT_PAYLOAD];
 
-	size = MIN(size, (uint32_t)AGENT_PAYLOAD);
 	memset(payload, 'x', sizeof(payload));
 	uint32_t n = agent_encode(wire, AGENT_DATA, session, payload, size);
 
 	CHECK_EQ(fake_agent_say(guest, wire, n), n);
+}
+
+static uint32_t say(uint64_t guest, uint64_t session, uint32_t size)
+{
+	size = MIN(size, (uint32_t)AGENT_PAYLOAD);
+	write_frame(guest, session, size);
 	settle();
 	return size;
 }
@@ -154,6 +159,36 @@ TEST(an_agent_is_told_of_credit_a_window_at_a_time)
 	end_session(guest, session);
 	CHECK_EQ(bytes_for(&c, 3, &a), CREDIT);
 	client_end(&c);
+	world_end();
+}
+
+/* Whoever's turn it is carries the frames of all. */
+TEST(an_agent_is_told_of_credit_also_when_others_carried_its_output)
+{
+	struct client c, other;
+	struct answer a;
+	uint32_t credit = 0, other_credit = 0;
+
+	world_begin(NULL);
+	client_open(&other);
+	client_open(&c);
+	uint64_t guest = guest_with_agent(&c);
+
+	open_session(&other, guest, 4);
+	hear(guest, 0, &other_credit);
+	open_session(&c, guest, 3);
+	uint64_t session = hear(guest, 0, &credit);
+
+	for (uint32_t sent = 0; sent < CREDIT;) {
+		CHECK(credit > sent);
+		for (; sent < credit; sent += 256)
+			write_frame(guest, session, 256);
+		settle();
+		hear(guest, session, &credit);
+	}
+	CHECK_EQ(bytes_for(&c, 3, &a), CREDIT);
+	client_end(&c);
+	client_end(&other);
 	world_end();
 }
 
