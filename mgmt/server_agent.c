@@ -172,17 +172,34 @@ static bool pass_on(struct request *r, struct agent_link *l, const struct agent_
 	return l->passed == f->size;
 }
 
+/* The agent that answered is gone; the one that has been started knows of those that were not answered. */
+static void agent_restarted(struct server *s, uint64_t guest)
+{
+	LIST_FOR_EACH(it, &s->watchers[guest & s->watch_mask])
+	{
+		struct request *r = LIST_ENTRY(it, struct request, watch);
+
+		if (r->guest == guest && request_is_agent(r) && r->agent.answered)
+			session_ends(r, AGENT_RESTARTED);
+	}
+}
+
 /* False: it stays, for a client that has to take something first. */
 static bool link_frame(struct server *s, struct agent_link *l, uint32_t size)
 {
 	struct agent_frame f;
 	struct request *r;
 
-	if (!agent_decode(wire, size, &f) || !f.session)
+	if (!agent_decode(wire, size, &f))
+		return true;
+	if (f.type == AGENT_HELLO && f.size == 8 && !agent_load(f.payload, 8))
+		agent_restarted(s, l->guest);
+	if (!f.session)
 		return true;
 	r = session_of(s, l->guest, f.session);
 	if (!r)
 		return true;
+	r->agent.answered = true;
 	if (f.type == AGENT_DATA && f.size)
 		return pass_on(r, l, &f);
 	if (f.type == AGENT_END)
@@ -285,6 +302,11 @@ static enum step tell_end(struct request *r, const struct guest_info *info)
 	case AGENT_ROLLED_BACK:
 		conn_error(r->conn, r->number, PROTO_E_BUSY,
 			"guest %llu was rolled back, and the command with it",
+			(unsigned long long)r->guest);
+		break;
+	case AGENT_RESTARTED:
+		conn_error(r->conn, r->number, PROTO_E_BUSY,
+			"the agent in guest %llu has ended, and was started anew",
 			(unsigned long long)r->guest);
 		break;
 	case AGENT_BROKE_RULE:

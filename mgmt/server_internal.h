@@ -177,12 +177,12 @@ struct agent_link {
 	uint32_t passed;   /* bytes of the first frame's payload that its client has got */
 };
 
-enum agent_end { AGENT_GOES_ON, AGENT_ENDED, AGENT_ROLLED_BACK, AGENT_BROKE_RULE };
+enum agent_end { AGENT_GOES_ON, AGENT_ENDED, AGENT_ROLLED_BACK, AGENT_RESTARTED, AGENT_BROKE_RULE };
 
 struct agent_state {
 	struct agent_link *link;
 	uint64_t session;
-	bool opened, input_end, end_sent;
+	bool opened, answered, input_end, end_sent;
 	uint8_t end; /* enum agent_end */
 	uint8_t *block; /* input that the agent has not been sent */
 	uint32_t block_head, block_size;

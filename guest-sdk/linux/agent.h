@@ -42,6 +42,8 @@ struct agent_mode {
 
 extern struct agent_mode mode;
 
+/* Of a clock that is never stepped. */
+uint64_t now_ms(void);
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* boot.c: what process 1 has to do. */
@@ -100,6 +102,9 @@ int builtin(char **argv);
 /* unique.c */
 void unique_start(void);
 void unique_reset(const struct agent_reset *r);
+/* Milliseconds until unique_tick() has something to do; -1: nothing. */
+int unique_left(void);
+void unique_tick(void);
 
 /* freeze.c: every process but the agent stands still, or goes on. */
 void freeze_prepare(void);

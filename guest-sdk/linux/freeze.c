@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define GROUP   "/sys/fs/cgroup/creel"
@@ -21,14 +20,6 @@
 
 static bool has_group, frozen;
 static uint64_t frozen_until; /* ms */
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static bool write_text(const char *path, const char *text)
 {

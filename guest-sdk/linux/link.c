@@ -52,9 +52,23 @@ void bytes_free(struct bytes *b)
 	*b = (struct bytes){0};
 }
 
+static void say_hello(uint64_t generation)
+{
+	uint8_t payload[8];
+
+	agent_store(payload, generation, sizeof(payload));
+	link_send(AGENT_HELLO, 0, payload, sizeof(payload));
+}
+
+/* Another one may have been at the port, in the middle of a frame. */
 void link_open(int fd)
 {
 	port = fd;
+	in_size = 0;
+	skipping = false;
+	bytes_free(&out);
+	bytes_add(&out, "", 1);
+	say_hello(0);
 }
 
 int link_fd(void)
@@ -83,7 +97,6 @@ void link_send(uint8_t type, uint64_t session, const void *payload, uint32_t siz
 static void reset(const struct agent_frame *f)
 {
 	struct agent_reset r;
-	uint8_t generation[8];
 
 	if (f->size != sizeof(r))
 		return;
@@ -93,8 +106,7 @@ static void reset(const struct agent_frame *f)
 	sessions_abandon();
 	bytes_free(&out);
 	bytes_add(&out, "", 1);
-	agent_store(generation, r.generation, sizeof(generation));
-	link_send(AGENT_HELLO, 0, generation, sizeof(generation));
+	say_hello(r.generation);
 	memset(&r, 0, sizeof(r));
 }
 

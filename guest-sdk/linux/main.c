@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RUN_FOLDER "/run/creel"
@@ -26,6 +27,14 @@ void complain(const char *format, ...)
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	fprintf(stderr, "creel-agent: %s\n", text);
+}
+
+uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 static void on_child(int number)
@@ -70,6 +79,16 @@ static void come_first(void)
 		complain("not at the highest priority: %s", strerror(errno));
 }
 
+/* Milliseconds that a turn may wait; -1: for ever. */
+static int patience(void)
+{
+	int freeze = freeze_left(), unique = unique_left();
+
+	if (sessions_ready())
+		return 0;
+	return freeze < 0 ? unique : unique < 0 || freeze < unique ? freeze : unique;
+}
+
 static bool turn(void)
 {
 	static struct pollfd fds[2 + 3 * SESSIONS_MAX];
@@ -81,9 +100,10 @@ static bool turn(void)
 	fds[1] = (struct pollfd){.fd = child_pipe[0], .events = POLLIN};
 	unsigned n = 2 + sessions_poll(fds + 2);
 
-	if (poll(fds, n, sessions_ready() ? 0 : freeze_left()) < 0)
+	if (poll(fds, n, patience()) < 0)
 		return errno == EINTR;
 	freeze_tick();
+	unique_tick();
 	if (fds[0].revents & (POLLIN | POLLERR))
 		good = link_read();
 	else if (fds[0].revents & POLLHUP)

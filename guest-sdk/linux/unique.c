@@ -24,11 +24,16 @@
 
 #define CARDS  "/sys/class/net"
 #define DRIVER "virtio_net"
+#define CARD_TRIES 60 /* a second apart: its driver may come after us */
+#define CARD_MS    1000
 #define PAGE "generation"
 #define PAGE_BYTES 4096
 #define NS 1000000000ull
 
 static int page = -1;
+static struct agent_reset owed; /* its network, as long as there are tries left */
+static unsigned tries;
+static uint64_t next_try; /* ms */
 
 void unique_start(void)
 {
@@ -157,18 +162,20 @@ static bool look_up_card(int s, struct ifreq *q)
 	return ioctl(s, SIOCGIFFLAGS, q) == 0;
 }
 
-static void move_network(const struct agent_reset *r)
+/* False: there is no card. */
+static bool move_network(const struct agent_reset *r)
 {
 	struct ifreq q = {0};
 	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	uint32_t address;
 
-	memcpy(&address, r->address, sizeof(address));
-	if (s < 0 || !r->prefix || !look_up_card(s, &q)) {
-		if (s >= 0)
-			close(s);
-		return;
+	if (s < 0)
+		return false;
+	if (!look_up_card(s, &q)) {
+		close(s);
+		return false;
 	}
+	memcpy(&address, r->address, sizeof(address));
 	q.ifr_flags &= (short)~IFF_UP;
 	ioctl(s, SIOCSIFFLAGS, &q);
 	q.ifr_hwaddr.sa_family = ARPHRD_ETHER;
@@ -181,6 +188,29 @@ static void move_network(const struct agent_reset *r)
 	ioctl(s, SIOCSIFFLAGS, &q);
 	set_route(s, r);
 	close(s);
+	return true;
+}
+
+static void try_network(void)
+{
+	if (move_network(&owed))
+		tries = 0;
+	else
+		tries--;
+	next_try = now_ms() + CARD_MS;
+}
+
+int unique_left(void)
+{
+	uint64_t now = tries ? now_ms() : 0;
+
+	return !tries ? -1 : now >= next_try ? 0 : (int)(next_try - now);
+}
+
+void unique_tick(void)
+{
+	if (unique_left() == 0)
+		try_network();
 }
 
 void unique_reset(const struct agent_reset *r)
@@ -191,7 +221,11 @@ void unique_reset(const struct agent_reset *r)
 		reseed(r);
 		step_clock(r->wall_ns);
 		rename_host(r);
-		move_network(r);
+		owed = *r;
+		memset(owed.entropy, 0, sizeof(owed.entropy));
+		tries = r->prefix ? CARD_TRIES : 0;
+		if (tries)
+			try_network();
 	}
 	/* Written, not mapped, so that who watches the file is told as well. */
 	agent_store(generation, r->generation, sizeof(generation));

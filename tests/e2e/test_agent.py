@@ -1,7 +1,11 @@
 """The agent in guests with Debian's unmodified kernel: commands, files, forks that are none alike."""
+import filecmp
 import os
+import pty
 import re
+import subprocess
 import sys
+import termios
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -9,7 +13,7 @@ for _folder in ("tests/e2e", "tests/linux"):
     sys.path.insert(0, os.path.join(ROOT, _folder))
 import guest  # noqa: E402
 import wire  # noqa: E402
-from hosts import Attached, on  # noqa: E402
+from hosts import CTL, Attached, on  # noqa: E402
 
 ALL = ("linux-qemu",)
 BOTH = ("linux-qemu", "linux-bochs")
@@ -44,6 +48,47 @@ def ready(host):
     return number
 
 
+def folders_come_back_as_they_went(host, number):
+    top, back = (os.path.join(host.machine.dir, name) for name in ("tree", "back"))
+    os.makedirs(os.path.join(top, "sub"))
+    for name, size in (("none", 0), ("sub/much", 300_000)):
+        with open(os.path.join(top, name), "wb") as f:
+            f.write(os.urandom(size))
+    os.symlink("sub/much", os.path.join(top, "link"))
+    host.command("cp", top, f"{number}:/tmp/tree")
+    assert busybox(host, number, "cd /tmp/tree; readlink link; wc -c <link; ls -A").text.split() == [
+        "sub/much", "300000", "link", "none", "sub"]
+    host.command("cp", f"{number}:/tmp/tree", back)
+    same = filecmp.dircmp(top, back)
+    assert sorted(same.common) == ["link", "none", "sub"] and not same.diff_files + same.left_only + same.right_only
+    assert filecmp.cmp(os.path.join(top, "sub/much"), os.path.join(back, "sub/much"), shallow=False)
+
+
+def a_terminal_is_one_in_the_guest(host, number):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (33, 101))
+    line = 'tty; stty size; read x; echo "<$x>"'
+    client = subprocess.Popen([CTL, "exec", "-it", number, "/bin/busybox", "sh", "-c", line], stdin=slave,
+                              stdout=slave, stderr=slave, env=host.environment, start_new_session=True)
+    os.close(slave)
+    seen = b""
+    while b"33 101" not in seen:
+        seen += os.read(master, 1000)
+    assert b"/dev/pts/" in seen, seen
+    os.write(master, b"hello\r")
+    while b"<hello>" not in seen:
+        seen += os.read(master, 1000)
+    assert client.wait(60) == 0
+    os.close(master)
+
+
+def the_hosts_entropy_reaches_the_guest(host, number):
+    r = busybox(host, number, "cat /sys/class/misc/hw_random/rng_current; "
+                "for i in 1 2; do head -c 64 /dev/hwrng | tee /tmp/drawn | md5sum; wc -c </tmp/drawn; done")
+    name, first, _, size, second, _, again = r.text.split()
+    assert name.startswith("virtio_rng") and size == again == "64" and first != second, r
+
+
 @on(*BOTH)
 def commands_run_in_the_guest(host):
     number = ready(host)
@@ -53,6 +98,9 @@ def commands_run_in_the_guest(host):
     assert busybox(host, number, "hostname").text == f"creel-{number}\n"
     wall = int(busybox(host, number, "date +%s").text)
     assert abs(wall - host.json("info")["wall_ns"] // 10**9) < 30, wall
+    the_hosts_entropy_reaches_the_guest(host, number)
+    folders_come_back_as_they_went(host, number)
+    a_terminal_is_one_in_the_guest(host, number)
     host.remove(number)
 
 
@@ -95,13 +143,22 @@ SERVICE = """#!/bin/busybox sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /run /etc /sys/fs/cgroup /dev/pts
 mount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t devpts devpts /dev/pts
-for driver in /drivers/*; do insmod $driver; done
-ip link set eth0 name enp0s3
+for driver in /drivers/*; do
+	case $driver in *net_failover* | *virtio_net*) later="$later $driver";; *) insmod $driver;; esac
+done
+(sleep 3; for driver in $later; do insmod $driver; done) &
 chmod 755 /agent
 (i=0; while :; do i=$((i + 1)); echo $i >/tmp/new; mv /tmp/new /tmp/tick; sleep 0.05; done) &
 (while :; do /agent; sleep 1; done) &
 while :; do wait; sleep 1; done
 """
+
+
+def has_its_own_card(host, number, name):
+    n = int(number)
+    r = busybox(host, number, f"until ip addr show {name} | grep -q 'inet 100'; do sleep 0.2; done 2>/dev/null; "
+                f"cat /sys/class/net/{name}/address; ping -c 1 -W 5 {guest.gateway_of(n)} >/dev/null && echo answered")
+    assert r.text == f"06:c7:ee:00:{n >> 8:02x}:{n & 255:02x}\nanswered\n", r
 
 
 @on(*ALL)
@@ -115,15 +172,15 @@ def the_agent_as_a_service(host):
     host.command("put", bundle, "service")
     number = host.command("run", "-d", "service").text.strip()
     assert busybox(host, number, "cat /proc/1/comm; ps | grep -c '[/]agent'").text.startswith("init\n")
+    # its card comes after the agent, and has another name when it is forked
+    has_its_own_card(host, number, "eth0")
+    busybox(host, number, "ip link set eth0 down; ip link set eth0 name enp0s3; ip link set enp0s3 up")
     before = host.command("snapshot", "--quiesce", number).text.strip()
     fork = host.command("fork", before).text.strip()
     for one in (fork, number):
         r = busybox(host, one, "hostname; a=$(cat /tmp/tick); sleep 1; [ $a != $(cat /tmp/tick) ] && echo on")
         assert r.text == f"creel-{one}\non\n", r
-        # its card too is another one, whatever udev calls it
-        r = busybox(host, one, "cat /sys/class/net/enp0s3/address; "
-                    f"ping -c 1 -W 5 {guest.gateway_of(int(one))} >/dev/null && echo answered")
-        assert r.text == f"06:c7:ee:00:{int(one) >> 8:02x}:{int(one) & 255:02x}\nanswered\n", r
+    has_its_own_card(host, fork, "enp0s3")
     host.remove(number, fork)
     host.command("rm", before)
 

@@ -143,6 +143,23 @@ TEST(what_nobody_waits_for_is_closed)
 	fake_agent_end(port);
 }
 
+TEST(an_agent_that_starts_says_so_first)
+{
+	uint8_t wire[64];
+	struct agent_frame f;
+	uint32_t n = 0;
+
+	port = fake_agent_begin();
+	fake_agent_turn();
+	/* behind the rest of a frame that another one may have left */
+	CHECK(recv(port, wire, 1, 0) == 1 && wire[0] == 0);
+	while (n < sizeof(wire) && recv(port, wire + n, 1, 0) == 1 && wire[n])
+		n++;
+	CHECK(agent_decode(wire, n, &f));
+	CHECK(f.type == AGENT_HELLO && f.size == 8 && agent_load(f.payload, 8) == 0);
+	fake_agent_end(port);
+}
+
 /* All that it takes at once, with one too many. */
 TEST(a_session_too_many_ends_before_it_began)
 {
@@ -151,6 +168,8 @@ TEST(a_session_too_many_ends_before_it_began)
 	uint32_t n = 0;
 
 	port = fake_agent_begin();
+	fake_agent_turn();
+	answer(0);
 	for (uint64_t i = 1; i <= SESSIONS_MAX + 1; i++)
 		open_with(i, CREDIT);
 	fake_agent_turn();

@@ -214,3 +214,33 @@ TEST(slow_sessions_that_are_cut_off_leave_nothing)
 	CHECK_EQ(server.late.used, 0);
 	world_end();
 }
+
+TEST(sessions_of_an_agent_that_was_started_anew_end)
+{
+	static const uint8_t none[8];
+	struct client c;
+	struct answer a;
+	uint8_t wire[64];
+	uint32_t credit = 0;
+
+	world_begin(NULL);
+	client_open(&c);
+	uint64_t guest = guest_with_agent(&c);
+
+	open_session(&c, guest, 3);
+	say(guest, hear(guest, 0, &credit), 10);
+	client_expect(&c, PROTO_DATA, 3, &a);
+	open_session(&c, guest, 4);
+	uint64_t waits = hear(guest, 0, &credit);
+
+	fake_agent_say(guest, wire, agent_encode(wire, AGENT_HELLO, 0, none, sizeof(none)));
+	settle();
+	client_expect_error(&c, 3, PROTO_E_BUSY);
+	/* what it had not answered may still wait in the port */
+	say(guest, waits, 10);
+	client_expect(&c, PROTO_DATA, 4, &a);
+	end_session(guest, waits);
+	client_expect(&c, PROTO_DONE, 4, &a);
+	client_end(&c);
+	world_end();
+}
