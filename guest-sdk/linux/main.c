@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,12 +71,13 @@ static void prepare_signals(void)
 	signal(SIGHUP, SIG_IGN);
 }
 
-/* Ahead of everything that a fork must not let go on as it was. Children are ordinary. */
+/* Ahead of everything that a fork must not let go on as it was. Children are ordinary. The call is the
+ * kernel's: of musl's, sched_setscheduler() only fails. */
 static void come_first(void)
 {
-	struct sched_param p = {.sched_priority = sched_get_priority_max(SCHED_FIFO)};
+	const struct sched_param p = {.sched_priority = sched_get_priority_max(SCHED_FIFO)};
 
-	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p))
+	if (syscall(SYS_sched_setscheduler, 0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p))
 		complain("not at the highest priority: %s", strerror(errno));
 }
 

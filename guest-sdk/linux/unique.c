@@ -176,8 +176,7 @@ static bool move_network(const struct agent_reset *r)
 		return false;
 	}
 	memcpy(&address, r->address, sizeof(address));
-	q.ifr_flags &= (short)~IFF_UP;
-	ioctl(s, SIOCSIFFLAGS, &q);
+	/* A card of virtio may be up then. To take it down waits, and lets others go on meanwhile. */
 	q.ifr_hwaddr.sa_family = ARPHRD_ETHER;
 	memcpy(q.ifr_hwaddr.sa_data, r->mac, sizeof(r->mac));
 	if (ioctl(s, SIOCSIFHWADDR, &q))

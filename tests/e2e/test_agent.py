@@ -226,6 +226,26 @@ def forks_draw_apart(host):
 
 
 @on(*ALL)
+def no_process_sees_a_fork_that_is_partly_another(host):
+    """Name, identity, card, clock and generation are others before a busy process goes on: a look may have
+    been under way, and none comes after it."""
+    number = ready(host)
+    host.command("push", "--mode", "755", number, "/tmp/witness", stdin=guest.program("witness", host.machine.dir))
+    busybox(host, number, "/tmp/witness >/dev/hvc0 2>&1 </dev/null &")
+    host.wait_output(number, "looking")
+    before = host.command("snapshot", "--no-quiesce", number).text.strip()
+    time.sleep(4)
+    forks, seen = host.command("fork", "-n", "5", before).text.split(), []
+    for fork in forks:
+        host.wait_output(fork, "partly another")
+        seen.append(re.search(r"(\d+) looks, (\d+) of them partly another", host.command("logs", fork).text))
+    looks = [int(s[1]) for s in seen]
+    assert max(looks) - min(looks) <= 1 and all(int(s[2]) <= 1 for s in seen), [s[0] for s in seen]
+    host.remove(number, *forks)
+    host.command("rm", before)
+
+
+@on(*ALL)
 def clocks_are_stepped_after_a_pause_of_a_fork(host):
     number = ready(host)
     before = host.command("snapshot", number).text.strip()
