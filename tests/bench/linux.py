@@ -245,14 +245,16 @@ def measure(out, step, quick=False):
 
 
 def answered(host, names):
-    """Runs a command in each, up to the first that does not answer; how many have."""
+    """Runs a command in each, up to the first that does not answer; how many have, and why not that one."""
     for i, name in enumerate(names):
         try:
-            if host.client.exec(name, ["hostname"], start_seconds=ANSWER_SECONDS).strip() != name:
-                return i
-        except Failed:
-            return i
-    return len(names)
+            said = host.client.exec(name, ["hostname"], start_seconds=ANSWER_SECONDS).strip()
+        except Failed as e:
+            said = str(e)
+        if said != name:
+            last = host.json("inspect", name)[0]
+            return i, f"{name}, {last['state']} ({last['reason'] or last['stop']}): {said}"
+    return len(names), ""
 
 
 def fill(out):
@@ -260,16 +262,17 @@ def fill(out):
     with Host(2048, ICOUNT) as host:
         boot(host)
         warm_up(host)
-        names, n = [], BATCH
-        while n == BATCH:
+        names, full = [], ""
+        while not full:
             batch = f"f{len(names) // BATCH}"
             try:
                 host.ctl("fork", "-n", str(BATCH), "--name", batch, "warm")
-            except Failed:
+            except Failed as e:
+                full = str(e)
                 break
             more = [f"{batch}-{i + 1}" for i in range(BATCH)]
-            n = answered(host, more)
+            n, full = answered(host, more)
             names += more[:n]
         states = {g["name"]: g["state"] for g in host.json("ps")}
         out["linux_forks_in_2gib"] = sum(states[name] == "waiting" for name in names)
-        return host.stats()
+        print(f"\n{len(names)} Linux guests in 2 GiB have answered; then: {full}")
