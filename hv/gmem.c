@@ -164,11 +164,17 @@ static inline void get_child(struct frame *records, uint64_t v)
 	frame_get_child(&records[v >> PAGE_SHIFT]);
 }
 
-static void get_children(struct frame *records, const uint64_t *entries, unsigned n)
+/* Four entries of any sort. */
+static NOINLINE void copy_mixed(struct frame *records, uint64_t *from, uint64_t *to)
 {
-	for (unsigned i = 0; i < n; i++) {
-		if (entries[i])
-			get_child(records, entries[i]);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t v = entry_load(&from[i]);
+
+		to[i] = v & ~PT_WRITE;
+		if (v)
+			get_child(records, v);
+		if (v & PT_WRITE)
+			entry_store(&from[i], v & ~PT_WRITE);
 	}
 }
 
@@ -184,24 +190,22 @@ static NOINLINE void copy_entries(struct frame *records, uint64_t *from, uint64_
 		uint64_t c = entry_load(from + 2), d = entry_load(from + 3);
 		uint64_t any = a | b | c | d, all = a & b & c & d;
 
-		if (any & PT_WRITE) {
-			entry_store(from, a &= ~PT_WRITE);
-			entry_store(from + 1, b &= ~PT_WRITE);
-			entry_store(from + 2, c &= ~PT_WRITE);
-			entry_store(from + 3, d &= ~PT_WRITE);
+		if (!any) {
+			to[0] = to[1] = to[2] = to[3] = 0;
+			continue;
+		}
+		if (!(all & PT_PRESENT) || (any & PT_WRITE)) {
+			copy_mixed(records, from, to);
+			continue;
 		}
 		to[0] = a;
 		to[1] = b;
 		to[2] = c;
 		to[3] = d;
-		if (LIKELY(all & PT_PRESENT)) {
-			get_child(records, a);
-			get_child(records, b);
-			get_child(records, c);
-			get_child(records, d);
-		} else if (any) {
-			get_children(records, to, 4);
-		}
+		get_child(records, a);
+		get_child(records, b);
+		get_child(records, c);
+		get_child(records, d);
 	}
 }
 
