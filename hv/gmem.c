@@ -164,7 +164,7 @@ static inline void get_child(struct frame *records, uint64_t v)
 	frame_get_child(&records[v >> PAGE_SHIFT]);
 }
 
-/* Four entries of any sort. */
+/* Four entries, of which some are not there. */
 static NOINLINE void copy_mixed(struct frame *records, uint64_t *from, uint64_t *to)
 {
 	for (unsigned i = 0; i < 4; i++) {
@@ -194,9 +194,15 @@ static NOINLINE void copy_entries(struct frame *records, uint64_t *from, uint64_
 			to[0] = to[1] = to[2] = to[3] = 0;
 			continue;
 		}
-		if (!(all & PT_PRESENT) || (any & PT_WRITE)) {
+		if (!(all & PT_PRESENT)) {
 			copy_mixed(records, from, to);
 			continue;
+		}
+		if (any & PT_WRITE) {
+			entry_store(from, a &= ~PT_WRITE);
+			entry_store(from + 1, b &= ~PT_WRITE);
+			entry_store(from + 2, c &= ~PT_WRITE);
+			entry_store(from + 3, d &= ~PT_WRITE);
 		}
 		to[0] = a;
 		to[1] = b;
