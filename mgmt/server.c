@@ -50,7 +50,8 @@ size_t server_memory(const struct server_config *config)
 	       align_up(sizeof(struct list) * watch_lists(config), 16) +
 	       align_up(sizeof(struct request), 16) * config->requests + admit_memory(config) +
 	       align_up(sizeof(struct ticket), 16) * tickets(config) +
-	       (size_t)BLOCK_SIZE * (SERVER_TICKET_BLOCKS + SERVER_LATE_BLOCKS) + keys_memory(config) +
+	       (size_t)BLOCK_SIZE * SERVER_TICKET_BLOCKS + keys_memory(config) +
+	       (size_t)SERVER_AGENT_WINDOW * SERVER_LATE_BLOCKS +
 	       (size_t)KEY_BLOCK_SIZE * SERVER_KEY_BLOCKS +
 	       (size_t)SERVER_EVENT_QUEUE * SERVER_EVENT_QUEUES + uploads_memory(config) +
 	       (size_t)RX_SIZE * config->buffers +
@@ -115,7 +116,7 @@ int server_init(struct server *s, const struct server_config *config, void *memo
 		pool_init(&s->args, &arena, ARGS_BLOCKS, BLOCK_SIZE) < 0 ||
 		pool_init(&s->input, &arena, config->inputs, SERVER_INPUT_CREDIT) < 0 ||
 		pool_init(&s->links, &arena, config->inputs, sizeof(struct agent_link)) < 0 ||
-		pool_init(&s->late, &arena, SERVER_LATE_BLOCKS, BLOCK_SIZE) < 0 ||
+		pool_init(&s->late, &arena, SERVER_LATE_BLOCKS, SERVER_AGENT_WINDOW) < 0 ||
 		pool_init(&s->tickets, &arena, tickets(config), sizeof(struct ticket)) < 0 ||
 		pool_init(&s->event_queues, &arena, SERVER_EVENT_QUEUES, SERVER_EVENT_QUEUE) < 0 ||
 		pool_init(&s->kept_pool, &arena, uploads_kept_most(config),

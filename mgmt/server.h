@@ -76,8 +76,12 @@
 #define SERVER_KEPT_LOOK_US   1000000u
 #define SERVER_SILENT_US      3000000u /* of a client, until its upload can be taken up elsewhere */
 
-/* Agents' sessions whose client is slow: as many as these can wait without the others of their guest. */
-#define SERVER_LATE_BLOCKS 64
+/*
+ * Bytes that an agent may be ahead of its client's connection; and how many sessions whose clients are slow
+ * can wait without the others of their guest.
+ */
+#define SERVER_AGENT_WINDOW 65536u
+#define SERVER_LATE_BLOCKS  16
 
 /* Requests that are told of events, and bytes of events that wait for each. */
 #define SERVER_EVENT_QUEUES 64

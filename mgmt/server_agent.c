@@ -13,7 +13,6 @@
 #include "guest-sdk/linux/agent_link.h"
 
 #define FRAMES_PER_STEP 16
-#define AGENT_WINDOW    BLOCK_SIZE /* bytes that an agent may be ahead of its client's connection */
 
 /* A frame on its way in or out; there is one thread, and none outlives a call. */
 static uint8_t wire[AGENT_WIRE];
@@ -251,10 +250,10 @@ static int send_news(struct request *r)
 {
 	struct agent_state *t = &r->agent;
 	uint32_t under_way = t->allowed + t->late_size;
-	uint32_t more = MIN(t->fresh, AGENT_WINDOW - under_way);
+	uint32_t more = MIN(t->fresh, SERVER_AGENT_WINDOW - under_way);
 	int err = OK;
 
-	if (!t->opened || (more && under_way <= AGENT_WINDOW / 2)) {
+	if (!t->opened || (more && under_way <= SERVER_AGENT_WINDOW / 2)) {
 		err = send_number(r, t->opened ? AGENT_CREDIT : AGENT_OPEN, more);
 		if (err)
 			return err;

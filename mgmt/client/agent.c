@@ -285,7 +285,7 @@ static int take_data(struct agent_session *s, const struct proto_data *m)
 	err = take_bytes(s, m->bytes.data, m->bytes.size);
 	s->left -= m->bytes.size;
 	s->owed += m->bytes.size;
-	if (err != CREEL_OK || s->owed < OUTPUT_CREDIT / 2)
+	if (err != CREEL_OK || s->owed < OUTPUT_CREDIT / 4)
 		return err;
 	struct proto_credit credit = {.stream = PROTO_STREAM_OUT, .bytes = s->owed};
 

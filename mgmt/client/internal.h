@@ -14,7 +14,7 @@
  * one, has room in the socket's receive buffer. So a call whose caller takes nothing for a while does not
  * hold up the connection, which the host would end.
  */
-#define OUTPUT_CREDIT  (128 * 1024u)
+#define OUTPUT_CREDIT  (192 * 1024u)
 #define RECEIVE_BUFFER (256 * 1024)
 
 /* Of a call's functions: its caller wants no more, and the host is to be told. */

@@ -3,7 +3,7 @@
 #include "tests/unit/mgmt_client.h"
 
 #define CREDIT (256u * 1024)
-#define WINDOW 16384u
+#define WINDOW SERVER_AGENT_WINDOW
 
 /* Runs a guest with an agent, which is played here. */
 static uint64_t guest_with_agent(struct client *c)
@@ -181,8 +181,8 @@ TEST(an_agent_is_told_of_credit_also_when_others_carried_its_output)
 
 	for (uint32_t sent = 0; sent < CREDIT;) {
 		CHECK(credit > sent);
-		for (; sent < credit; sent += 256)
-			write_frame(guest, session, 256);
+		for (int i = 0; i < 32 && sent < credit; i++, sent += 1024)
+			write_frame(guest, session, 1024);
 		settle();
 		hear(guest, session, &credit);
 	}
