@@ -128,7 +128,8 @@ static bool deliver(struct core *core, struct guest *g)
 	if (vector < 0)
 		return false;
 	if (v->pending.kind != EVENT_NONE || !hv.vm->interruptible(core, v)) {
-		v->want_window = true;
+		if (!l->lazy)
+			v->want_window = true;
 		return true;
 	}
 	lapic_accept(l, (uint8_t)vector);

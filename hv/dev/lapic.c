@@ -73,19 +73,30 @@ static uint32_t priority(const struct lapic *l)
 
 void lapic_raise(struct lapic *l, uint8_t vector)
 {
-	if (vector >= VECTOR_LOWEST)
-		l->irr[vector / 32] |= 1u << vector % 32;
+	if (vector < VECTOR_LOWEST)
+		return;
+	l->irr[vector / 32] |= 1u << vector % 32;
+	l->lazy = 0;
 }
 
-void lapic_message(struct lapic *l, uint64_t address, uint32_t data)
+void lapic_raise_lazily(struct lapic *l, uint8_t vector)
+{
+	bool alone = !lapic_requested(l);
+
+	if (vector < VECTOR_LOWEST || vector == l->lazy)
+		return;
+	lapic_raise(l, vector);
+	l->lazy = alone ? vector : 0;
+}
+
+uint8_t lapic_message(uint64_t address, uint32_t data)
 {
 	uint32_t to = (uint32_t)address >> 12 & 0xff;
 	bool logical = address & MESSAGE_LOGICAL;
 
 	if (address >> 20 != MESSAGE_BASE >> 20 || (data & MESSAGE_MODE))
-		return;
-	if (to == MESSAGE_BROADCAST || (logical ? to & LOGICAL_ID : to == 0))
-		lapic_raise(l, (uint8_t)data);
+		return 0;
+	return to == MESSAGE_BROADCAST || (logical ? to & LOGICAL_ID : to == 0) ? (uint8_t)data : 0;
 }
 
 int lapic_next(const struct lapic *l)
@@ -100,6 +111,7 @@ int lapic_next(const struct lapic *l)
 void lapic_accept(struct lapic *l, uint8_t vector)
 {
 	l->irr[vector / 32] &= ~(1u << vector % 32);
+	l->lazy = 0;
 	l->isr[vector / 32] |= 1u << vector % 32;
 }
 

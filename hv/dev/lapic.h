@@ -22,6 +22,7 @@ struct lapic {
 	uint32_t tpr;
 	uint64_t icr;
 	uint64_t deadline;       /* guest TSC at which the timer fires, 0: not armed */
+	uint8_t lazy;            /* alone in irr, and can wait for an exit that comes anyway; 0: none */
 };
 
 void lapic_reset(struct lapic *l);
@@ -39,9 +40,13 @@ void lapic_tick(struct lapic *l, uint64_t tsc);
 /* An interrupt message for us; vectors below 16 are lost, as they are illegal. */
 void lapic_raise(struct lapic *l, uint8_t vector);
 
-/* A write of `data` to `address` by a device. What is no fixed interrupt for us is lost.
- * SDM Vol 3, "Message Signalled Interrupts". */
-void lapic_message(struct lapic *l, uint64_t address, uint32_t data);
+/* The same for an interrupt that no one may be waiting for: where nothing else is requested, it can wait
+ * until the guest exits while it could be delivered, or has had another interrupt. */
+void lapic_raise_lazily(struct lapic *l, uint8_t vector);
+
+/* The vector that a write of `data` to `address` by a device raises; 0, which is illegal, for what is no
+ * fixed interrupt for us. SDM Vol 3, "Message Signalled Interrupts". */
+uint8_t lapic_message(uint64_t address, uint32_t data);
 
 /* Some vector wants to be delivered, now or later; quicker than lapic_next(). */
 static inline bool lapic_requested(const struct lapic *l)

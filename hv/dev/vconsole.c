@@ -217,7 +217,7 @@ static int transmit(struct vconsole *c, struct virtio *v, const struct virtio_en
 		used = true;
 	}
 	if (used)
-		virtio_used(v, env, n);
+		virtio_used_lazily(v, env, n); /* Linux has waited for them when it notified */
 	return err;
 }
 

@@ -116,7 +116,8 @@ static void set_pending(struct virtio *v, const struct virtio_env *env, unsigned
 }
 
 /* "MSI-X Table Entries", as they are now. An entry that is nowhere, or leads nowhere, is lost. */
-static void signal(struct virtio *v, const struct virtio_env *env, uint16_t vector)
+static void signal_with(struct virtio *v, const struct virtio_env *env, uint16_t vector,
+	void (*raise)(struct lapic *l, uint8_t vector))
 {
 	uint8_t entry[MSIX_ENTRY];
 
@@ -129,7 +130,12 @@ static void signal(struct virtio *v, const struct virtio_env *env, uint16_t vect
 	if (masked != (v->pending >> vector & 1))
 		set_pending(v, env, vector, masked);
 	if (!masked)
-		lapic_message(env->lapic, load_le64(entry), load_le32(entry + 8));
+		raise(env->lapic, lapic_message(load_le64(entry), load_le32(entry + 8)));
+}
+
+static void signal(struct virtio *v, const struct virtio_env *env, uint16_t vector)
+{
+	signal_with(v, env, vector, lapic_raise);
 }
 
 void virtio_retry(struct virtio *v, const struct virtio_env *env)
@@ -145,6 +151,13 @@ void virtio_used(struct virtio *v, const struct virtio_env *env, unsigned n)
 	v->isr |= ISR_QUEUE;
 	if (vring_interrupts(&v->queue[n], env->mem))
 		signal(v, env, v->queue[n].vector);
+}
+
+void virtio_used_lazily(struct virtio *v, const struct virtio_env *env, unsigned n)
+{
+	v->isr |= ISR_QUEUE;
+	if (vring_interrupts(&v->queue[n], env->mem))
+		signal_with(v, env, v->queue[n].vector, lapic_raise_lazily);
 }
 
 void virtio_break(struct virtio *v, const struct virtio_env *env)

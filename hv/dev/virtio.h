@@ -100,6 +100,9 @@ int virtio_conclude(struct virtio *v, const struct virtio_env *env, int err);
 /* Buffers of queue `n` were used. */
 void virtio_used(struct virtio *v, const struct virtio_env *env, unsigned n);
 
+/* The same for buffers that the guest hardly waits for: its interrupt costs no exits of its own. */
+void virtio_used_lazily(struct virtio *v, const struct virtio_env *env, unsigned n);
+
 /* Signal what waits for its MSI-X entry to be unmasked. For v->pending != 0. */
 void virtio_retry(struct virtio *v, const struct virtio_env *env);
 

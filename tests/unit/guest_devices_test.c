@@ -92,6 +92,33 @@ TEST(lapic_delivers_by_priority)
 	CHECK_EQ(lapic_next(&l), -1); /* switched off */
 }
 
+TEST(lapic_lazy_is_what_waits_alone)
+{
+	struct lapic l = enabled();
+
+	lapic_raise_lazily(&l, 15);
+	CHECK(!lapic_requested(&l));
+	lapic_raise_lazily(&l, 0x31);
+	lapic_raise_lazily(&l, 0x31);
+	CHECK_EQ(l.lazy, 0x31);
+	CHECK_EQ(lapic_next(&l), 0x31);
+	lapic_raise_lazily(&l, 0x32);
+	CHECK_EQ(l.lazy, 0); /* two of them are enough to exit for */
+	lapic_accept(&l, 0x32);
+	lapic_accept(&l, 0x31);
+	lapic_raise_lazily(&l, 0x31);
+	lapic_raise(&l, 0xec);
+	CHECK_EQ(l.lazy, 0);
+	lapic_accept(&l, 0xec);
+	lapic_raise_lazily(&l, 0x31); /* has waited for another already */
+	CHECK_EQ(l.lazy, 0);
+	lapic_accept(&l, 0x31);
+	lapic_raise_lazily(&l, 0x31);
+	CHECK_EQ(l.lazy, 0x31);
+	lapic_accept(&l, 0x31);
+	CHECK_EQ(l.lazy, 0);
+}
+
 TEST(lapic_sends_to_itself_only)
 {
 	struct lapic l = enabled();
