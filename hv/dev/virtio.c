@@ -115,9 +115,10 @@ static void set_pending(struct virtio *v, const struct virtio_env *env, unsigned
 	(void)!gmem_write(env->mem, env->core, v->bar[1] + MSIX_PBA, &bits, sizeof(bits));
 }
 
+typedef void raise_fn(struct lapic *l, uint8_t vector);
+
 /* "MSI-X Table Entries", as they are now. An entry that is nowhere, or leads nowhere, is lost. */
-static void signal_with(struct virtio *v, const struct virtio_env *env, uint16_t vector,
-	void (*raise)(struct lapic *l, uint8_t vector))
+static void signal(struct virtio *v, const struct virtio_env *env, uint16_t vector, raise_fn *raise)
 {
 	uint8_t entry[MSIX_ENTRY];
 
@@ -133,38 +134,36 @@ static void signal_with(struct virtio *v, const struct virtio_env *env, uint16_t
 		raise(env->lapic, lapic_message(load_le64(entry), load_le32(entry + 8)));
 }
 
-static void signal(struct virtio *v, const struct virtio_env *env, uint16_t vector)
-{
-	signal_with(v, env, vector, lapic_raise);
-}
-
 void virtio_retry(struct virtio *v, const struct virtio_env *env)
 {
 	for (uint16_t vector = 0; vector < MSIX_VECTORS; vector++) {
 		if (v->pending >> vector & 1)
-			signal(v, env, vector);
+			signal(v, env, vector, lapic_raise);
 	}
+}
+
+static void used(struct virtio *v, const struct virtio_env *env, unsigned n, raise_fn *raise)
+{
+	v->isr |= ISR_QUEUE;
+	if (vring_interrupts(&v->queue[n], env->mem))
+		signal(v, env, v->queue[n].vector, raise);
 }
 
 void virtio_used(struct virtio *v, const struct virtio_env *env, unsigned n)
 {
-	v->isr |= ISR_QUEUE;
-	if (vring_interrupts(&v->queue[n], env->mem))
-		signal(v, env, v->queue[n].vector);
+	used(v, env, n, lapic_raise);
 }
 
 void virtio_used_lazily(struct virtio *v, const struct virtio_env *env, unsigned n)
 {
-	v->isr |= ISR_QUEUE;
-	if (vring_interrupts(&v->queue[n], env->mem))
-		signal_with(v, env, v->queue[n].vector, lapic_raise_lazily);
+	used(v, env, n, lapic_raise_lazily);
 }
 
 void virtio_break(struct virtio *v, const struct virtio_env *env)
 {
 	v->status |= VIRTIO_NEEDS_RESET;
 	v->isr |= ISR_CONFIG;
-	signal(v, env, v->config_vector);
+	signal(v, env, v->config_vector, lapic_raise);
 }
 
 int virtio_conclude(struct virtio *v, const struct virtio_env *env, int err)

@@ -1,6 +1,6 @@
 /* Layers of an image, one laid on the other: whatever they hold, the tree stays one, and can be written. */
-#include "lib/base.h"
 #include "mgmt/creelctl/image.h"
+#include "tests/fuzz/tar_bytes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,29 +15,12 @@ void complain(const char *format, ...)
 	(void)format;
 }
 
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static ssize_t read_input(void *arg, void *buf, size_t size)
-{
-	struct input *in = arg;
-	size_t n = MIN(size, in->left);
-
-	memcpy(buf, in->at, n);
-	in->at += n;
-	in->left -= n;
-	return (ssize_t)n;
-}
-
 /* One entry of 8 bytes of the input: its type, its name, its link, of few names that meet each other. */
 static void add_entry(char block[TAR_BLOCK], const uint8_t p[8])
 {
 	static const char types[] = "0125012501256";
 	static const char *const names[] = {"a", "b", "a/b", "a/b/a", "b/a", ".wh.a", "a/.wh..wh..opq", "a/.wh.b",
 		"b/.wh..wh..opq", "..", "/", "a/../b", ".", "./b/./a", "b/b/b", ""};
-	unsigned sum = 0;
 
 	memset(block, 0, TAR_BLOCK);
 	strcpy(block, names[p[1] % 16]);
@@ -51,10 +34,7 @@ static void add_entry(char block[TAR_BLOCK], const uint8_t p[8])
 	/* now and then another byte somewhere */
 	if (p[3] > 250)
 		block[(p[4] << 8 | p[5]) % TAR_BLOCK] = (char)p[6];
-	memset(block + 148, ' ', 8);
-	for (int i = 0; i < TAR_BLOCK; i++)
-		sum += (unsigned char)block[i];
-	sprintf(block + 148, "%06o", sum);
+	tar_bytes_sum((uint8_t *)block);
 }
 
 static unsigned check(const struct node *n, bool root)
@@ -87,8 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int layer = 0; good && layer < LAYERS; layer++) {
 		size_t part = size / LAYERS / 8;
 		char *blocks = calloc(part + 2, TAR_BLOCK);
-		struct input in = {(uint8_t *)blocks, (part + 2) * TAR_BLOCK};
-		struct tar_in tar = {.read = read_input, .arg = &in};
+		struct tar_bytes in = {(uint8_t *)blocks, (part + 2) * TAR_BLOCK};
+		struct tar_in tar = {.read = tar_bytes_read, .arg = &in};
 
 		for (size_t i = 0; i < part; i++)
 			add_entry(blocks + i * TAR_BLOCK, data + ((size_t)layer * part + i) * 8);
