@@ -174,13 +174,12 @@ def loops_in_the_delivery_of_exceptions(host):
         for what in ("db", "ac"):
             loop = host.start("wild", what)
             end = time.monotonic() + 60
-            while host.get(loop)["cpu_ns"] < 20000000:
-                assert time.monotonic() < end, host.get(loop)
+            exits = 100 if what == "db" or host.name == "bochs" else 0
+            # Time alone says little: on two processors that take turns, the other one's counts too.
+            while (info := host.get(loop))["cpu_ns"] < 20000000 or info["exits"] <= exits:
+                assert time.monotonic() < end, info
             host.canary()
-            info = host.get(loop)
-            assert info["state"] == "running", info
-            if what == "db" or host.name == "bochs":
-                assert info["exits"] > 100, info
+            assert host.get(loop)["state"] == "running", info
             host.remove(loop)
 
 
